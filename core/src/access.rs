@@ -1,0 +1,213 @@
+//! Who may do what: organizations, API keys, scopes and callers (contract 7).
+
+use crate::endpoint::judge_name;
+use crate::error::{Error, Result};
+use crate::id::{ApiKeyId, OrganizationId};
+use crate::time::Timestamp;
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    /// Its id.
+    pub id: OrganizationId,
+    /// A name for people.
+    pub name: String,
+    /// When it was frozen: it awaits deletion, and its keys are off.
+    pub frozen_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A right that an API key may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Read endpoints, keys, events and deliveries.
+    WebhooksRead,
+    /// Change them; reading is included.
+    WebhooksWrite,
+    /// Of the product's other areas; carried, not used here.
+    SessionsRead,
+    /// Of the product's other areas; carried, not used here.
+    SessionsWrite,
+    /// Of the product's other areas; carried, not used here.
+    AnalyticsRead,
+}
+
+impl Scope {
+    /// Every scope, in the order of the contract.
+    pub const ALL: [Self; 5] = [
+        Self::WebhooksRead,
+        Self::WebhooksWrite,
+        Self::SessionsRead,
+        Self::SessionsWrite,
+        Self::AnalyticsRead,
+    ];
+
+    /// The scope as the contract spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WebhooksRead => "webhooks:read",
+            Self::WebhooksWrite => "webhooks:write",
+            Self::SessionsRead => "sessions:read",
+            Self::SessionsWrite => "sessions:write",
+            Self::AnalyticsRead => "analytics:read",
+        }
+    }
+
+    /// The scope that `word` names.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == word)
+    }
+}
+
+/// The record of an API key. The key itself is shown once and never stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// A name for people.
+    pub name: String,
+    /// The tenant; none for a platform key.
+    pub organization_id: Option<OrganizationId>,
+    /// Whether it is accepted.
+    pub enabled: bool,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// An API key as a caller gives it.
+#[derive(Clone, Debug)]
+pub struct ApiKeyFields {
+    /// 1 to 120 characters.
+    pub name: String,
+    /// At least one scope.
+    pub permissions: Vec<String>,
+}
+
+impl ApiKeyFields {
+    /// A new enabled key of `organization_id`.
+    pub fn create(
+        self,
+        id: ApiKeyId,
+        organization_id: OrganizationId,
+        now: Timestamp,
+    ) -> Result<ApiKey> {
+        let known = Scope::ALL.map(Scope::as_str).join(", ");
+        if self.permissions.is_empty() {
+            return Err(Error::invalid("permissions", format!("at least one of {known}")));
+        }
+        let mut scopes = Vec::new();
+        for (i, permission) in self.permissions.iter().enumerate() {
+            let scope = Scope::parse(permission).ok_or_else(|| {
+                Error::invalid(format!("permissions[{i}]"), format!("one of {known}"))
+            })?;
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        Ok(ApiKey {
+            id,
+            name: judge_name(self.name)?,
+            organization_id: Some(organization_id),
+            enabled: true,
+            scopes,
+            created_at: now,
+        })
+    }
+}
+
+/// Who is calling, after authentication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The platform: publishes, and makes organizations.
+    Platform,
+    /// An organization's key.
+    Organization {
+        /// The tenant that every query is bound to.
+        id: OrganizationId,
+        /// What the key may do.
+        scopes: Vec<Scope>,
+    },
+}
+
+impl Caller {
+    /// Only the platform passes.
+    pub fn platform(&self) -> Result<()> {
+        match self {
+            Self::Platform => Ok(()),
+            Self::Organization { .. } => Err(Error::Denied),
+        }
+    }
+
+    /// The tenant, if the caller may read its webhooks.
+    pub fn reader(&self) -> Result<&OrganizationId> {
+        self.holding(&[Scope::WebhooksRead, Scope::WebhooksWrite])
+    }
+
+    /// The tenant, if the caller may change its webhooks.
+    pub fn writer(&self) -> Result<&OrganizationId> {
+        self.holding(&[Scope::WebhooksWrite])
+    }
+
+    fn holding(&self, any_of: &[Scope]) -> Result<&OrganizationId> {
+        match self {
+            Self::Organization { id, scopes } if any_of.iter().any(|s| scopes.contains(s)) => {
+                Ok(id)
+            }
+            Self::Organization { .. } | Self::Platform => Err(Error::Denied),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn rights_follow_the_table() {
+        use Scope::*;
+        let key = |scopes: &[Scope]| Caller::Organization {
+            id: OrganizationId::from_row("org"),
+            scopes: scopes.to_vec(),
+        };
+        for (caller,                       platform, reads, writes) in [
+            (Caller::Platform,             true,     false, false),
+            (key(&[WebhooksRead]),         false,    true,  false),
+            (key(&[WebhooksWrite]),        false,    true,  true),
+            (key(&[SessionsWrite]),        false,    false, false),
+            (key(&[]),                     false,    false, false),
+        ] {
+            assert_eq!(caller.platform().is_ok(), platform, "{caller:?}");
+            assert_eq!(caller.reader().is_ok(), reads, "{caller:?}");
+            assert_eq!(caller.writer().is_ok(), writes, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_permissions_are_named() {
+        let fields = |permissions: &[&str]| ApiKeyFields {
+            name: "ci".into(),
+            permissions: permissions.iter().map(ToString::to_string).collect(),
+        };
+        let create = |fields: ApiKeyFields| {
+            fields.create(
+                ApiKeyId::from_row("id"),
+                OrganizationId::from_row("org"),
+                Timestamp::from_ms(0),
+            )
+        };
+        assert!(
+            create(fields(&["webhooks:read", "webhooks:read"])).is_ok_and(|k| k.scopes.len() == 1)
+        );
+        assert!(create(fields(&[])).is_err());
+        assert!(matches!(
+            create(fields(&["webhooks:read", "root"])),
+            Err(Error::Invalid { field, .. }) if field == "permissions[1]"
+        ));
+    }
+}

@@ -1,0 +1,305 @@
+//! An endpoint: its settings, the rules they obey, and which events it subscribes to.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::event::Catalogue;
+use crate::id::{EndpointId, OrganizationId};
+use crate::limits::{LABEL_CHARS, LABELS, NAME_CHARS, RATE_MAX, SUBSCRIPTIONS, WINDOW, WINDOW_MAX};
+use crate::retention::RetentionHours;
+use crate::target::TargetRules;
+use crate::time::Timestamp;
+
+/// A place that an organization wants its events delivered to (contract 1.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// The tenant.
+    pub organization_id: OrganizationId,
+    /// A name for people.
+    pub name: Option<String>,
+    /// Labels for people.
+    pub labels: Vec<String>,
+    /// Where to send, exactly as received.
+    pub url: String,
+    /// Whether events are fanned out and delivered to it.
+    pub enabled: bool,
+    /// Types it wants.
+    pub subscribed_event_types: Vec<Arc<str>>,
+    /// How long an undelivered payload stays after the final failure.
+    pub retention: RetentionHours,
+    /// Attempts in flight at once, when not the default.
+    pub max_in_flight: Option<u32>,
+    /// Attempts started per second at most, when limited.
+    pub rate_limit_per_second: Option<u32>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was disabled; none while enabled.
+    pub disabled_at: Option<Timestamp>,
+}
+
+impl Endpoint {
+    /// Whether it wants events of type `event_type`.
+    pub fn subscribes_to(&self, event_type: &str) -> bool {
+        self.subscribed_event_types.iter().any(|name| &**name == event_type)
+    }
+
+    /// Attempts it lets be in flight at once.
+    pub fn window(&self) -> usize {
+        self.max_in_flight.map_or(WINDOW, |window| window as usize)
+    }
+}
+
+/// Settings as a caller gives them: each may be left out.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointFields {
+    /// Target URL.
+    pub url: Option<String>,
+    /// Name; `Some(None)` clears it.
+    pub name: Option<Option<String>>,
+    /// Labels.
+    pub labels: Option<Vec<String>>,
+    /// Whether it is enabled.
+    pub enabled: Option<bool>,
+    /// Subscribed event types.
+    pub subscribed_event_types: Option<Vec<String>>,
+    /// One of 0, 24, 72, 168.
+    pub undelivered_payload_retention_hours: Option<i64>,
+    /// 1 to 1024; `Some(None)` returns to the default.
+    pub max_in_flight: Option<Option<i64>>,
+    /// 1 to 10,000; `Some(None)` lifts the limit.
+    pub rate_limit_per_second: Option<Option<i64>>,
+}
+
+impl EndpointFields {
+    /// A new endpoint with these settings and the defaults of contract 2.5.
+    pub fn create(
+        self,
+        id: EndpointId,
+        organization_id: OrganizationId,
+        rules: TargetRules,
+        catalogue: &Catalogue,
+        now: Timestamp,
+    ) -> Result<Endpoint> {
+        if self.url.is_none() {
+            return Err(Error::invalid("url", "a URL"));
+        }
+        if self.name == Some(None) {
+            return Err(Error::invalid("name", name_rule()));
+        }
+        let endpoint = Endpoint {
+            id,
+            organization_id,
+            name: None,
+            labels: Vec::new(),
+            url: String::new(),
+            enabled: true,
+            subscribed_event_types: catalogue.default_subscription(),
+            retention: RetentionHours::default(),
+            max_in_flight: None,
+            rate_limit_per_second: None,
+            created_at: now,
+            updated_at: now,
+            disabled_at: None,
+        };
+        self.apply(endpoint, rules, catalogue, now)
+    }
+
+    /// `endpoint` with these settings changed; at least one must be given.
+    pub fn change(
+        self,
+        endpoint: Endpoint,
+        rules: TargetRules,
+        catalogue: &Catalogue,
+        now: Timestamp,
+    ) -> Result<Endpoint> {
+        if self.is_empty() {
+            return Err(Error::invalid(
+                "body",
+                "at least one of url, name, labels, enabled, subscribed_event_types, \
+                 undelivered_payload_retention_hours, max_in_flight, rate_limit_per_second",
+            ));
+        }
+        self.apply(endpoint, rules, catalogue, now)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.url.is_none()
+            && self.name.is_none()
+            && self.labels.is_none()
+            && self.enabled.is_none()
+            && self.subscribed_event_types.is_none()
+            && self.undelivered_payload_retention_hours.is_none()
+            && self.max_in_flight.is_none()
+            && self.rate_limit_per_second.is_none()
+    }
+
+    fn apply(
+        self,
+        mut endpoint: Endpoint,
+        rules: TargetRules,
+        catalogue: &Catalogue,
+        now: Timestamp,
+    ) -> Result<Endpoint> {
+        if let Some(url) = self.url {
+            rules.judge_url(&url).map_err(Error::UrlRejected)?;
+            endpoint.url = url;
+        }
+        if let Some(name) = self.name {
+            endpoint.name = name.map(judge_name).transpose()?;
+        }
+        if let Some(labels) = self.labels {
+            endpoint.labels = judge_labels(labels)?;
+        }
+        if let Some(names) = self.subscribed_event_types {
+            if names.len() > SUBSCRIPTIONS {
+                return Err(Error::invalid(
+                    "subscribed_event_types",
+                    format!("at most {SUBSCRIPTIONS} names"),
+                ));
+            }
+            endpoint.subscribed_event_types =
+                catalogue.subscription("subscribed_event_types", &names)?;
+        }
+        if let Some(hours) = self.undelivered_payload_retention_hours {
+            endpoint.retention = RetentionHours::new(hours).ok_or_else(|| {
+                Error::invalid("undelivered_payload_retention_hours", "one of 0, 24, 72, 168")
+            })?;
+        }
+        if let Some(window) = self.max_in_flight {
+            endpoint.max_in_flight = within("max_in_flight", window, WINDOW_MAX as u32)?;
+        }
+        if let Some(rate) = self.rate_limit_per_second {
+            endpoint.rate_limit_per_second = within("rate_limit_per_second", rate, RATE_MAX)?;
+        }
+        if let Some(enabled) = self.enabled {
+            endpoint.enabled = enabled;
+            endpoint.disabled_at = (!enabled).then_some(now);
+        }
+        endpoint.updated_at = now;
+        Ok(endpoint)
+    }
+}
+
+fn name_rule() -> String {
+    format!("1 to {NAME_CHARS} characters")
+}
+
+/// Takes the name of anything: 1 to 120 characters after trimming.
+pub fn judge_name(name: String) -> Result<String> {
+    let name = name.trim();
+    if (1..=NAME_CHARS).contains(&name.chars().count()) {
+        Ok(name.to_owned())
+    } else {
+        Err(Error::invalid("name", name_rule()))
+    }
+}
+
+fn judge_labels(labels: Vec<String>) -> Result<Vec<String>> {
+    if labels.len() > LABELS {
+        return Err(Error::invalid("labels", format!("at most {LABELS} labels")));
+    }
+    let mut taken: Vec<String> = Vec::with_capacity(labels.len());
+    for (i, label) in labels.iter().enumerate() {
+        let label = label.trim();
+        if !(1..=LABEL_CHARS).contains(&label.chars().count()) {
+            return Err(Error::invalid(
+                format!("labels[{i}]"),
+                format!("1 to {LABEL_CHARS} characters"),
+            ));
+        }
+        if taken.iter().any(|other| other.to_lowercase() == label.to_lowercase()) {
+            return Err(Error::invalid(format!("labels[{i}]"), "a label used once, ignoring case"));
+        }
+        taken.push(label.to_owned());
+    }
+    Ok(taken)
+}
+
+fn within(field: &'static str, value: Option<i64>, most: u32) -> Result<Option<u32>> {
+    let Some(value) = value else { return Ok(None) };
+    match u32::try_from(value) {
+        Ok(value) if (1..=most).contains(&value) => Ok(Some(value)),
+        Ok(_) | Err(_) => {
+            Err(Error::invalid(field, format!("null or an integer from 1 to {most}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_000);
+
+    fn create(fields: EndpointFields) -> Result<Endpoint> {
+        fields.create(
+            EndpointId::from_row("whe_1"),
+            OrganizationId::from_row("org"),
+            TargetRules::default(),
+            &Catalogue::default(),
+            NOW,
+        )
+    }
+
+    fn with_url() -> EndpointFields {
+        EndpointFields { url: Some("https://example.com/hook".into()), ..Default::default() }
+    }
+
+    #[test]
+    fn a_url_alone_gets_the_defaults() {
+        let endpoint = create(with_url()).expect("valid");
+        assert!(endpoint.enabled && endpoint.name.is_none() && endpoint.labels.is_empty());
+        assert_eq!(endpoint.subscribed_event_types.len(), 4);
+        assert_eq!(endpoint.retention.hours(), 72);
+        assert_eq!((endpoint.window(), endpoint.rate_limit_per_second), (64, None));
+    }
+
+    #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn bad_settings_name_their_field() {
+        let labels = |labels: &[&str]| Some(labels.iter().map(ToString::to_string).collect());
+        let base = with_url;
+        for (field, fields) in [
+            ("url",       EndpointFields { url: None, ..base() }),
+            ("name",      EndpointFields { name: Some(None), ..base() }),
+            ("name",      EndpointFields { name: Some(Some("   ".into())), ..base() }),
+            ("name",      EndpointFields { name: Some(Some("n".repeat(121))), ..base() }),
+            ("labels",    EndpointFields { labels: labels(&["a","b","c","d","e","f","g","h","i"]), ..base() }),
+            ("labels[1]", EndpointFields { labels: labels(&["Prod", "prod"]), ..base() }),
+            ("labels[0]", EndpointFields { labels: labels(&[""]), ..base() }),
+            ("labels[0]", EndpointFields { labels: Some(vec!["l".repeat(41)]), ..base() }),
+            ("subscribed_event_types[0]", EndpointFields { subscribed_event_types: labels(&["nope"]), ..base() }),
+            ("undelivered_payload_retention_hours", EndpointFields { undelivered_payload_retention_hours: Some(1), ..base() }),
+            ("max_in_flight", EndpointFields { max_in_flight: Some(Some(0)), ..base() }),
+            ("max_in_flight", EndpointFields { max_in_flight: Some(Some(1025)), ..base() }),
+            ("rate_limit_per_second", EndpointFields { rate_limit_per_second: Some(Some(-1)), ..base() }),
+        ] {
+            match create(fields) {
+                Err(Error::Invalid { field: named, .. }) => assert_eq!(named, field),
+                other => panic!("expected {field} at fault: {other:?}"),
+            }
+        }
+        let unsafe_url = EndpointFields { url: Some("http://example.com".into()), ..base() };
+        assert!(matches!(create(unsafe_url), Err(Error::UrlRejected(_))));
+    }
+
+    #[test]
+    fn a_change_touches_only_what_it_names() {
+        let before = create(with_url()).expect("valid");
+        let later = Timestamp::from_ms(2_000);
+        let change = |fields: EndpointFields| {
+            fields.change(before.clone(), TargetRules::default(), &Catalogue::default(), later)
+        };
+        assert!(matches!(change(EndpointFields::default()), Err(Error::Invalid { .. })));
+        let disabled =
+            change(EndpointFields { enabled: Some(false), ..Default::default() }).expect("valid");
+        assert_eq!((disabled.enabled, disabled.disabled_at), (false, Some(later)));
+        assert_eq!((&disabled.url, disabled.updated_at), (&before.url, later));
+        let silent = EndpointFields { subscribed_event_types: Some(vec![]), ..Default::default() };
+        assert!(!change(silent).expect("valid").subscribes_to("verification.session.failed"));
+    }
+}

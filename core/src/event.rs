@@ -1,0 +1,488 @@
+//! An event: the catalogue of types, what a publisher hands in, and the plaintext that is sealed.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::delivery::Delivery;
+use crate::error::{Error, Result};
+use crate::id::{EndpointId, EventId, OrganizationId, SessionId};
+use crate::limits::{DATA_BYTES, IDEMPOTENCY_KEY_CHARS, TARGETS, TRIGGER_ID_CHARS};
+use crate::time::Timestamp;
+
+/// One type of event and the rules that come with it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventType {
+    /// Name on the wire, such as `verification.session.succeeded`.
+    pub name: Arc<str>,
+    /// What may trigger it.
+    pub trigger_types: Vec<Arc<str>>,
+    /// Whether it ends its session: a session has one such event.
+    #[serde(default)]
+    pub terminal: bool,
+    /// Whether endpoints subscribe to it unless they say otherwise.
+    #[serde(default)]
+    pub default_subscribed: bool,
+    /// Name of the metadata member that carries the trigger's id, when it is not the session.
+    #[serde(default)]
+    pub trigger_member: Option<Arc<str>>,
+    /// Name of the metadata member that carries the session's id.
+    #[serde(default)]
+    pub session_member: Option<Arc<str>>,
+}
+
+/// The types of event that this installation knows, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalogue(Vec<EventType>);
+
+/// Trigger whose id is the session's own.
+const SESSION_TRIGGER: &str = "verification_session";
+
+impl Catalogue {
+    /// A catalogue of the given types; names must differ.
+    pub fn new(types: Vec<EventType>) -> Result<Self> {
+        for (i, event_type) in types.iter().enumerate() {
+            if types[..i].iter().any(|other| other.name == event_type.name) {
+                return Err(Error::invalid(format!("event_types[{i}].name"), "a name used once"));
+            }
+            if event_type.trigger_types.is_empty() {
+                return Err(Error::invalid(
+                    format!("event_types[{i}].trigger_types"),
+                    "at least one trigger type",
+                ));
+            }
+        }
+        if types.is_empty() {
+            return Err(Error::invalid("event_types", "at least one event type"));
+        }
+        Ok(Self(types))
+    }
+
+    /// The type called `name`.
+    pub fn get(&self, name: &str) -> Option<&EventType> {
+        self.0.iter().find(|event_type| &*event_type.name == name)
+    }
+
+    /// All names, in catalogue order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter().map(|event_type| &event_type.name)
+    }
+
+    /// The names that an endpoint subscribes to by default, in catalogue order.
+    pub fn default_subscription(&self) -> Vec<Arc<str>> {
+        let subscribed = self.0.iter().filter(|event_type| event_type.default_subscribed);
+        subscribed.map(|event_type| event_type.name.clone()).collect()
+    }
+
+    /// Takes a list of names that must all be known; duplicates are kept once.
+    pub fn subscription(&self, field: &str, names: &[String]) -> Result<Vec<Arc<str>>> {
+        let mut taken: Vec<Arc<str>> = Vec::with_capacity(names.len());
+        for (i, name) in names.iter().enumerate() {
+            let known = self
+                .get(name)
+                .ok_or_else(|| Error::invalid(format!("{field}[{i}]"), self.one_of()))?;
+            if !taken.contains(&known.name) {
+                taken.push(known.name.clone());
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The rule that a type must be known, for error messages.
+    pub fn one_of(&self) -> String {
+        let names: Vec<_> = self.names().map(|name| &**name).collect();
+        format!("one of {}", names.join(", "))
+    }
+}
+
+/// Both generations of contract section 3.1; the second is subscribed by default.
+impl Default for Catalogue {
+    fn default() -> Self {
+        let event_type = |name: &str, trigger: &str, terminal, default_subscribed| EventType {
+            name: name.into(),
+            trigger_types: vec![trigger.into()],
+            terminal,
+            default_subscribed,
+            trigger_member: (trigger != SESSION_TRIGGER).then(|| "verification_attempt_id".into()),
+            session_member: Some("verification_session_id".into()),
+        };
+        Self(vec![
+            event_type("verification.session.succeeded", SESSION_TRIGGER, true, true),
+            event_type("verification.session.failed", SESSION_TRIGGER, true, true),
+            event_type("verification.session.expired", SESSION_TRIGGER, true, true),
+            event_type("verification.session.cancelled", SESSION_TRIGGER, true, true),
+            event_type("verification.attempt.succeeded", "verification_attempt", false, false),
+            event_type("verification.attempt.failed", "verification_attempt", false, false),
+        ])
+    }
+}
+
+/// What a publisher hands in, as it came.
+#[derive(Debug, Deserialize)]
+pub struct PublishFields {
+    /// The tenant, a UUID.
+    pub organization_id: String,
+    /// A name of the catalogue.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What triggered it.
+    pub trigger_type: String,
+    /// The id of the trigger.
+    pub trigger_id: String,
+    /// Opaque object, at most 256 KiB.
+    pub data: Box<RawValue>,
+    /// The session, where the trigger is not the session itself.
+    pub verification_session_id: Option<String>,
+    /// Version of `data`'s shape; 1 when left out.
+    pub contract_version: Option<u32>,
+    /// Only these endpoints, 1 to 25; all that subscribe when left out.
+    pub webhook_endpoint_ids: Option<Vec<String>>,
+    /// Makes a repetition of the same body answer with the same event. In a batch only; a single
+    /// publish carries it in a header.
+    pub idempotency_key: Option<String>,
+}
+
+/// A publish that passed every rule.
+#[derive(Debug)]
+pub struct Publication {
+    /// The tenant.
+    pub organization_id: OrganizationId,
+    /// A type of the catalogue.
+    pub event_type: EventType,
+    /// What triggered it.
+    pub trigger_type: Arc<str>,
+    /// The id of the trigger.
+    pub trigger_id: String,
+    /// The session it tells of.
+    pub session_id: Option<SessionId>,
+    /// Version of `data`'s shape.
+    pub contract_version: u32,
+    /// Compact JSON of the opaque object.
+    pub data: String,
+    /// Only these endpoints.
+    pub targets: Option<Vec<EndpointId>>,
+    /// The caller's key against doubling.
+    pub idempotency_key: Option<String>,
+}
+
+impl PublishFields {
+    /// Judges every field against the rules.
+    pub fn judge(self, catalogue: &Catalogue) -> Result<Publication> {
+        let organization_id = OrganizationId::parse_uuid("organization_id", &self.organization_id)?;
+        let event_type = catalogue
+            .get(&self.event_type)
+            .ok_or_else(|| Error::invalid("type", catalogue.one_of()))?
+            .clone();
+        let trigger_type = event_type
+            .trigger_types
+            .iter()
+            .find(|known| ***known == *self.trigger_type)
+            .cloned()
+            .ok_or_else(|| {
+                let known: Vec<_> = event_type.trigger_types.iter().map(|t| &**t).collect();
+                Error::invalid("trigger_type", format!("one of {}", known.join(", ")))
+            })?;
+        bounded("trigger_id", &self.trigger_id, TRIGGER_ID_CHARS)?;
+        let session_id = match self.verification_session_id {
+            Some(id) => Some(SessionId::parse("verification_session_id", &id)?),
+            None if &*trigger_type == SESSION_TRIGGER => {
+                Some(SessionId::parse("trigger_id", &self.trigger_id)?)
+            }
+            None if event_type.session_member.is_some() => {
+                return Err(Error::invalid(
+                    "verification_session_id",
+                    format!("the session's id, since trigger_type is {trigger_type}"),
+                ));
+            }
+            None => None,
+        };
+        if let Some(key) = &self.idempotency_key {
+            bounded("idempotency_key", key, IDEMPOTENCY_KEY_CHARS)?;
+        }
+        let targets = self.webhook_endpoint_ids.map(judge_targets).transpose()?;
+        let data = compact(self.data.get());
+        if !data.starts_with('{') {
+            return Err(Error::invalid("data", "a JSON object"));
+        }
+        if data.len() > DATA_BYTES {
+            return Err(Error::TooLarge { field: "data", limit: DATA_BYTES });
+        }
+        Ok(Publication {
+            organization_id,
+            event_type,
+            trigger_type,
+            trigger_id: self.trigger_id,
+            session_id,
+            contract_version: self.contract_version.unwrap_or(1),
+            data,
+            targets,
+            idempotency_key: self.idempotency_key,
+        })
+    }
+}
+
+fn bounded(field: &'static str, text: &str, most: usize) -> Result<()> {
+    if (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(Error::invalid(
+            field,
+            format!("1 to {most} characters, none of them a control character"),
+        ))
+    }
+}
+
+fn judge_targets(ids: Vec<String>) -> Result<Vec<EndpointId>> {
+    if !(1..=TARGETS).contains(&ids.len()) {
+        return Err(Error::invalid("webhook_endpoint_ids", format!("1 to {TARGETS} ids")));
+    }
+    let mut targets = Vec::with_capacity(ids.len());
+    for id in ids {
+        let id = EndpointId::parse("webhook_endpoint_ids", &id)?;
+        if !targets.contains(&id) {
+            targets.push(id);
+        }
+    }
+    Ok(targets)
+}
+
+impl Publication {
+    /// The plaintext of contract 3.2: one compact JSON object.
+    pub fn plaintext(&self, event_id: &EventId) -> Vec<u8> {
+        let mut json = String::with_capacity(self.data.len() + 320);
+        json.push_str("{\"data\":");
+        json.push_str(&self.data);
+        json.push_str(",\"metadata\":{\"contract_version\":");
+        json.push_str(&self.contract_version.to_string());
+        push_member(&mut json, "event_id", event_id.as_str());
+        if let Some(name) = &self.event_type.trigger_member {
+            push_member(&mut json, name, &self.trigger_id);
+        }
+        if let (Some(name), Some(id)) = (&self.event_type.session_member, &self.session_id) {
+            push_member(&mut json, name, id.as_str());
+        }
+        json.push('}');
+        push_member(&mut json, "type", &self.event_type.name);
+        json.push('}');
+        json.into_bytes()
+    }
+
+    /// Canonical JSON of all that makes two publishes the same; what an idempotency fingerprint
+    /// is taken over.
+    pub fn canonical(&self) -> String {
+        let data: serde_json::Value =
+            serde_json::from_str(&self.data).expect("data was JSON when it was judged");
+        let parts = serde_json::json!([
+            &*self.event_type.name,
+            &*self.trigger_type,
+            self.trigger_id,
+            self.session_id,
+            self.contract_version,
+            self.targets,
+        ]);
+        let mut json = parts.to_string();
+        push_canonical(&mut json, &data);
+        json
+    }
+}
+
+fn push_member(json: &mut String, name: &str, value: &str) {
+    json.push(',');
+    json.push_str(&serde_json::Value::from(name).to_string());
+    json.push(':');
+    json.push_str(&serde_json::Value::from(value).to_string());
+}
+
+/// Writes `value` with the members of every object in the order of their names.
+fn push_canonical(json: &mut String, value: &serde_json::Value) {
+    match value {
+        serde_json::Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| *name);
+            json.push('{');
+            for (i, (name, value)) in members.into_iter().enumerate() {
+                if i > 0 {
+                    json.push(',');
+                }
+                json.push_str(&serde_json::Value::from(name.as_str()).to_string());
+                json.push(':');
+                push_canonical(json, value);
+            }
+            json.push('}');
+        }
+        serde_json::Value::Array(items) => {
+            json.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    json.push(',');
+                }
+                push_canonical(json, item);
+            }
+            json.push(']');
+        }
+        scalar => json.push_str(&scalar.to_string()),
+    }
+}
+
+/// Drops the white space between the tokens of well-formed JSON; members keep their order and
+/// numbers their form.
+fn compact(json: &str) -> String {
+    let mut compacted = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for symbol in json.chars() {
+        if in_string {
+            in_string = escaped || symbol != '"';
+            escaped = !escaped && symbol == '\\';
+        } else if matches!(symbol, ' ' | '\t' | '\r' | '\n') {
+            continue;
+        } else {
+            in_string = symbol == '"';
+        }
+        compacted.push(symbol);
+    }
+    compacted
+}
+
+/// An event as it is stored and shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its id, the same in every delivery.
+    pub id: EventId,
+    /// The tenant.
+    pub organization_id: OrganizationId,
+    /// Its type's name.
+    pub event_type: Arc<str>,
+    /// What triggered it.
+    pub trigger_type: Arc<str>,
+    /// The id of the trigger.
+    pub trigger_id: String,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+}
+
+/// An event with its deliveries, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventWithDeliveries {
+    /// The event.
+    pub event: Event,
+    /// One delivery an endpoint that subscribed when it was accepted.
+    pub deliveries: Vec<Delivery>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(event_type: &str, trigger_type: &str, data: &str) -> PublishFields {
+        PublishFields {
+            organization_id: "6f9619ff-8b86-d011-b42d-00cf4fc964ff".into(),
+            event_type: event_type.into(),
+            trigger_type: trigger_type.into(),
+            trigger_id: "vs_1".into(),
+            data: RawValue::from_string(data.into()).expect("JSON"),
+            verification_session_id: None,
+            contract_version: None,
+            webhook_endpoint_ids: None,
+            idempotency_key: None,
+        }
+    }
+
+    fn session_event(data: &str) -> Publication {
+        fields("verification.session.expired", "verification_session", data)
+            .judge(&Catalogue::default())
+            .expect("a valid publish")
+    }
+
+    fn field_at_fault(fields: PublishFields) -> String {
+        match fields.judge(&Catalogue::default()) {
+            Err(Error::Invalid { field, .. }) => field,
+            other => panic!("expected a field at fault: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_plaintext_is_the_frame_of_the_contract() {
+        let event_id = EventId::from_row("evt_1");
+        let plaintext =
+            session_event(" { \"b\" : [1.0, \"x \\\" y\"] , \"a\":null } ").plaintext(&event_id);
+        assert_eq!(
+            String::from_utf8(plaintext).expect("UTF-8"),
+            r#"{"data":{"b":[1.0,"x \" y"],"a":null},"metadata":{"contract_version":1,"event_id":"evt_1","verification_session_id":"vs_1"},"type":"verification.session.expired"}"#
+        );
+    }
+
+    #[test]
+    fn the_older_generation_names_its_attempt() {
+        let mut publish = fields("verification.attempt.failed", "verification_attempt", "{}");
+        publish.trigger_id = "va_7".into();
+        publish.verification_session_id = Some("vs_7".into());
+        let publication = publish.judge(&Catalogue::default()).expect("a valid publish");
+        assert_eq!(
+            String::from_utf8(publication.plaintext(&EventId::from_row("evt_7"))).expect("UTF-8"),
+            r#"{"data":{},"metadata":{"contract_version":1,"event_id":"evt_7","verification_attempt_id":"va_7","verification_session_id":"vs_7"},"type":"verification.attempt.failed"}"#
+        );
+    }
+
+    #[test]
+    fn bad_fields_are_named() {
+        let good = || fields("verification.session.expired", "verification_session", "{}");
+        assert_eq!(
+            field_at_fault(PublishFields { organization_id: "acme".into(), ..good() }),
+            "organization_id"
+        );
+        assert_eq!(field_at_fault(PublishFields { event_type: "nope".into(), ..good() }), "type");
+        assert_eq!(
+            field_at_fault(PublishFields { trigger_type: "nope".into(), ..good() }),
+            "trigger_type"
+        );
+        assert_eq!(
+            field_at_fault(PublishFields { trigger_id: String::new(), ..good() }),
+            "trigger_id"
+        );
+        assert_eq!(
+            field_at_fault(fields("verification.session.expired", "verification_session", "[]")),
+            "data"
+        );
+        assert_eq!(
+            field_at_fault(fields("verification.attempt.failed", "verification_attempt", "{}")),
+            "verification_session_id"
+        );
+        assert_eq!(
+            field_at_fault(PublishFields { webhook_endpoint_ids: Some(vec![]), ..good() }),
+            "webhook_endpoint_ids"
+        );
+        assert_eq!(
+            field_at_fault(PublishFields { idempotency_key: Some("k".repeat(256)), ..good() }),
+            "idempotency_key"
+        );
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(DATA_BYTES));
+        assert!(matches!(
+            fields("verification.session.expired", "verification_session", &large)
+                .judge(&Catalogue::default()),
+            Err(Error::TooLarge { field: "data", .. })
+        ));
+    }
+
+    #[test]
+    fn canonical_form_ignores_white_space_and_order_but_not_values() {
+        let canonical = |data: &str| session_event(data).canonical();
+        assert_eq!(
+            canonical(r#"{"a":1,"b":{"d":2,"c":[3]}}"#),
+            canonical(r#"{ "b":{"c":[3],"d":2}, "a":1 }"#)
+        );
+        assert_ne!(canonical(r#"{"a":1}"#), canonical(r#"{"a":2}"#));
+        assert_ne!(canonical(r#"{"a":"1"}"#), canonical(r#"{"a":1}"#));
+    }
+
+    #[test]
+    fn the_second_generation_is_subscribed_by_default() {
+        let catalogue = Catalogue::default();
+        let subscribed = catalogue.default_subscription();
+        assert_eq!(subscribed.len(), 4);
+        assert!(subscribed.iter().all(|name| name.starts_with("verification.session.")));
+        assert!(catalogue.get("verification.attempt.succeeded").is_some());
+        assert!(catalogue.subscription("subscribed_event_types", &["nope".into()]).is_err());
+    }
+}

@@ -1,0 +1,269 @@
+//! Use case: accept an event. Judge, find who wants it, seal for each, commit; never before is it
+//! accepted, and never is the plaintext anywhere but in memory.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+
+use crate::delivery::{Delivery, Progress};
+use crate::error::{Conflict, Error, Result, Thing};
+use crate::event::{Catalogue, Event, EventWithDeliveries, Publication, PublishFields};
+use crate::id::{EndpointId, EventId, Minter, OrganizationId};
+use crate::limits::{AUDIENCES_CACHED, RETRY_AFTER};
+use crate::ports::{
+    Acceptance, Accepted, Audience, Clock, DeliveryRules, Dispatch, Idempotency, Member,
+    NewDelivery, Sealer, Store, Vault,
+};
+
+/// How often a publish seals again because the audience changed under it.
+const STALE_ROUNDS: usize = 5;
+
+/// Accepts events.
+pub struct Intake {
+    store: Arc<dyn Store>,
+    sealer: Arc<dyn Sealer>,
+    vault: Arc<dyn Vault>,
+    dispatch: Arc<dyn Dispatch>,
+    clock: Arc<dyn Clock>,
+    minter: Arc<Minter>,
+    catalogue: Arc<Catalogue>,
+    rules: DeliveryRules,
+    audiences: Mutex<lru::LruCache<OrganizationId, Arc<Audience>>>,
+}
+
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake").finish_non_exhaustive()
+    }
+}
+
+/// What [`Intake`] works with.
+#[derive(Clone)]
+#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
+pub struct IntakeParts {
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// Encryption.
+    pub sealer: Arc<dyn Sealer>,
+    /// Keyed hashes.
+    pub vault: Arc<dyn Vault>,
+    /// Places in endpoints' windows.
+    pub dispatch: Arc<dyn Dispatch>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub minter: Arc<Minter>,
+    /// Event types.
+    pub catalogue: Arc<Catalogue>,
+    /// Pauses and deadlines.
+    pub rules: DeliveryRules,
+}
+
+impl Intake {
+    /// An intake over its ports.
+    pub fn new(parts: IntakeParts) -> Self {
+        let cached = NonZeroUsize::new(AUDIENCES_CACHED).expect("the bound is not zero");
+        Self {
+            store: parts.store,
+            sealer: parts.sealer,
+            vault: parts.vault,
+            dispatch: parts.dispatch,
+            clock: parts.clock,
+            minter: parts.minter,
+            catalogue: parts.catalogue,
+            rules: parts.rules,
+            audiences: Mutex::new(lru::LruCache::new(cached)),
+        }
+    }
+
+    /// Accepts one event. The answer is the event with its deliveries as they were committed; the
+    /// same idempotency key and body answer with the first event again.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] and [`Error::TooLarge`] for a field that breaks a rule,
+    /// [`Error::NotFound`] for an unknown organization, [`Error::Frozen`],
+    /// [`Error::EndpointUnavailable`] for a target, [`Error::Conflict`] for a reused key or a
+    /// second terminal event, [`Error::Unavailable`] when full. None of them left a trace.
+    pub async fn publish(&self, fields: PublishFields) -> Result<EventWithDeliveries> {
+        let publication = fields.judge(&self.catalogue)?;
+        let organization = &publication.organization_id;
+        let mut audience = self.cached_audience(organization).await?;
+        for _ in 0..STALE_ROUNDS {
+            if audience.frozen {
+                return Err(Error::Frozen);
+            }
+            let Some(recipients) = recipients(&publication, &audience) else {
+                let known = audience.version;
+                audience = self.fresh_audience(organization).await?;
+                if audience.version == known {
+                    return self.refuse_targets(&publication, &audience).await;
+                }
+                continue;
+            };
+            let (acceptance, answer) = self.prepare(&publication, &audience, &recipients);
+            match self.store.accept(acceptance).await? {
+                Accepted::Committed => return Ok(answer),
+                Accepted::Stale => audience = self.fresh_audience(organization).await?,
+                Accepted::Frozen => return Err(Error::Frozen),
+                Accepted::NoOrganization => return Err(Error::NotFound(Thing::Organization)),
+                Accepted::TerminalExists => {
+                    return Err(Error::Conflict(Conflict::TerminalEventExists));
+                }
+                Accepted::Repeated { event_id, fingerprint } => {
+                    return self.first_event(&publication, &event_id, &fingerprint).await;
+                }
+            }
+        }
+        Err(Error::Unavailable {
+            what: "a settled configuration",
+            retry_after: RETRY_AFTER,
+            source: None,
+        })
+    }
+
+    /// The event that the idempotency key stands for, if it was used with the same body.
+    async fn first_event(
+        &self,
+        publication: &Publication,
+        event_id: &EventId,
+        fingerprint: &str,
+    ) -> Result<EventWithDeliveries> {
+        if fingerprint != self.vault.fingerprint(&publication.canonical()) {
+            return Err(Error::Conflict(Conflict::IdempotencyKeyReused));
+        }
+        let first = self.store.event(&publication.organization_id, event_id).await?;
+        first.ok_or(Error::NotFound(Thing::Event))
+    }
+
+    /// A target is missing or disabled. A repetition is still answered: the first publish was
+    /// accepted when the target was there.
+    async fn refuse_targets(
+        &self,
+        publication: &Publication,
+        audience: &Audience,
+    ) -> Result<EventWithDeliveries> {
+        if let Some(key) = &publication.idempotency_key
+            && let Some((event_id, fingerprint)) =
+                self.store.idempotent(&publication.organization_id, key).await?
+        {
+            return self.first_event(publication, &event_id, &fingerprint).await;
+        }
+        let here = |id: &EndpointId| audience.members.iter().any(|m| m.endpoint.id == *id);
+        let missing = publication.targets.iter().flatten().find(|id| !here(id));
+        Err(Error::EndpointUnavailable {
+            endpoint: missing.map(ToString::to_string).unwrap_or_default(),
+        })
+    }
+
+    async fn cached_audience(&self, organization: &OrganizationId) -> Result<Arc<Audience>> {
+        let cached =
+            self.audiences.lock().expect("no panic under this lock").get(organization).cloned();
+        match cached {
+            // The accept transaction compares the version, so that a stale one costs a round.
+            Some(audience) if !audience.frozen => Ok(audience),
+            Some(_) | None => self.fresh_audience(organization).await,
+        }
+    }
+
+    async fn fresh_audience(&self, organization: &OrganizationId) -> Result<Arc<Audience>> {
+        let audience = self.store.audience(organization).await?;
+        let mut cache = self.audiences.lock().expect("no panic under this lock");
+        match audience {
+            Some(audience) => {
+                let audience = Arc::new(audience);
+                cache.put(organization.clone(), audience.clone());
+                Ok(audience)
+            }
+            None => {
+                cache.pop(organization);
+                Err(Error::NotFound(Thing::Organization))
+            }
+        }
+    }
+
+    fn prepare(
+        &self,
+        publication: &Publication,
+        audience: &Audience,
+        recipients: &[&Member],
+    ) -> (Acceptance, EventWithDeliveries) {
+        let now = self.clock.now();
+        let event = Event {
+            id: self.minter.event(),
+            organization_id: publication.organization_id.clone(),
+            event_type: publication.event_type.name.clone(),
+            trigger_type: publication.trigger_type.clone(),
+            trigger_id: publication.trigger_id.clone(),
+            created_at: now,
+        };
+        let plaintext = publication.plaintext(&event.id);
+        let deliveries: Vec<NewDelivery> =
+            recipients.iter().map(|member| self.seal_for(member, &event, &plaintext)).collect();
+        let answer = EventWithDeliveries {
+            event: event.clone(),
+            deliveries: deliveries.iter().map(|new| new.delivery.clone()).collect(),
+        };
+        let idempotency = publication.idempotency_key.as_ref().map(|key| Idempotency {
+            key: key.clone(),
+            fingerprint: self.vault.fingerprint(&publication.canonical()),
+        });
+        let acceptance = Acceptance {
+            event,
+            session_id: publication.session_id.clone(),
+            terminal: publication.event_type.terminal,
+            audience_version: audience.version,
+            idempotency,
+            deliveries,
+        };
+        (acceptance, answer)
+    }
+
+    fn seal_for(&self, member: &Member, event: &Event, plaintext: &[u8]) -> NewDelivery {
+        let now = event.created_at;
+        let endpoint = &member.endpoint;
+        let (progress, sealed) = match &member.key {
+            None => (Progress::no_active_key(now), None),
+            Some(key) => match self.sealer.seal(key, plaintext) {
+                Err(_) => (Progress::unsealable(now), None),
+                Ok(sealed) => (
+                    Progress::accepted(&self.rules.schedule, endpoint.retention, now),
+                    Some(sealed),
+                ),
+            },
+        };
+        let reservation =
+            sealed.as_ref().and_then(|sealed| self.dispatch.reserve(&endpoint.id, sealed.len()));
+        let progress = match &reservation {
+            Some(place) => {
+                progress.claim(place.claim(), now).expect("a delivery just accepted is pending")
+            }
+            None => progress,
+        };
+        let delivery = Delivery {
+            id: self.minter.delivery(),
+            organization_id: event.organization_id.clone(),
+            event_id: event.id.clone(),
+            event_type: event.event_type.clone(),
+            endpoint_id: endpoint.id.clone(),
+            key_id: member.key.as_ref().map(|key| key.id.clone()),
+            created_at: now,
+            progress,
+        };
+        NewDelivery { delivery, sealed, reservation }
+    }
+}
+
+/// The enabled endpoints that get the event: those targeted, or all; of these, the subscribed ones
+/// (contract 4.2). `None` when a target is not among them.
+fn recipients<'a>(publication: &Publication, audience: &'a Audience) -> Option<Vec<&'a Member>> {
+    let members = audience.members.iter();
+    let mut recipients: Vec<&Member> = match &publication.targets {
+        None => members.collect(),
+        Some(targets) => {
+            let named =
+                |target: &EndpointId| audience.members.iter().find(|m| m.endpoint.id == *target);
+            targets.iter().map(named).collect::<Option<_>>()?
+        }
+    };
+    recipients.retain(|member| member.endpoint.subscribes_to(&publication.event_type.name));
+    Some(recipients)
+}

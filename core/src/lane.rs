@@ -1,0 +1,554 @@
+//! One endpoint's waiting line: what to refill, claim, start, hand back, and when to ask again.
+//! Decides; never reads a row, a socket or a clock.
+//!
+//! ```text
+//! on_due, on_refilled ─▶ waiting ──Claim──▶ claiming ──on_claimed──▶ ready ──Start──▶ flying ──on_settled──▶
+//!                                                        ▲  └──HandBack (paused, breaker open)
+//!                            on_handed_over (reserved) ──┘
+//! ```
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::breaker::{Allowance, Breaker};
+use crate::id::DeliveryId;
+use crate::limits::{LANE_QUEUE, WINDOW};
+use crate::pace::Pace;
+use crate::time::Timestamp;
+
+/// The queue is refilled from the rows once it is this short.
+const REFILL_BELOW: usize = LANE_QUEUE / 4;
+/// Most deliveries of one claim.
+const CLAIM_BATCH: usize = 64;
+/// How soon to look again for lent places that came back unused.
+const LENT_PLACES_RETURN: Duration = Duration::from_millis(50);
+
+/// What the lane's owner is to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Claim these in the rows, then report `on_claimed` or `on_unclaimed` for each.
+    Claim(Vec<DeliveryId>),
+    /// Start the attempts of these, then report `on_settled` for each.
+    Start(Vec<DeliveryId>),
+    /// Give the claims of these back; the lane has forgotten them.
+    HandBack(Vec<DeliveryId>),
+    /// Read at most so many due deliveries from the rows, then report `on_refilled`.
+    Refill(usize),
+    /// Nothing before this instant, unless something happens.
+    Wait(Timestamp),
+    /// Nothing until something happens.
+    Idle,
+}
+
+/// The settings that a lane obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneSettings {
+    /// Attempts in flight at once.
+    pub window: usize,
+    /// Attempts started per second at most.
+    pub rate_limit_per_second: Option<u32>,
+    /// Whether anything may be sent at all.
+    pub enabled: bool,
+}
+
+impl Default for LaneSettings {
+    fn default() -> Self {
+        Self { window: WINDOW, rate_limit_per_second: None, enabled: true }
+    }
+}
+
+/// The waiting line of one endpoint.
+#[derive(Debug)]
+pub struct Lane {
+    settings: LaneSettings,
+    paused: bool,
+    waiting: VecDeque<DeliveryId>,
+    claiming: usize,
+    ready: VecDeque<DeliveryId>,
+    flying: usize,
+    /// Everything in one of the four places above: what comes twice is taken once.
+    known: HashSet<DeliveryId>,
+    /// Places lent through the gate.
+    lent: usize,
+    /// The rows may hold due deliveries that are not here.
+    more_in_rows: bool,
+    refilling: bool,
+    breaker: Breaker,
+    pace: Option<Pace>,
+}
+
+/// How a lane stands, for operators and tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LaneSnapshot {
+    /// Deliveries that wait in memory.
+    pub waiting: usize,
+    /// Attempts in flight, claims under way included.
+    pub in_flight: usize,
+    /// Whether the rows may hold more.
+    pub more_in_rows: bool,
+    /// Whether the breaker holds attempts back.
+    pub breaker_open: bool,
+}
+
+impl Lane {
+    /// An empty lane.
+    pub fn new(settings: LaneSettings, now: Timestamp) -> Self {
+        Self {
+            settings,
+            paused: false,
+            waiting: VecDeque::new(),
+            claiming: 0,
+            ready: VecDeque::new(),
+            flying: 0,
+            known: HashSet::new(),
+            lent: 0,
+            more_in_rows: false,
+            refilling: false,
+            breaker: Breaker::default(),
+            pace: settings.rate_limit_per_second.map(|rate| Pace::new(rate, now)),
+        }
+    }
+
+    /// New settings hold from the next step on.
+    pub fn on_settings(&mut self, settings: LaneSettings, now: Timestamp) {
+        if settings.rate_limit_per_second != self.settings.rate_limit_per_second {
+            self.pace = settings.rate_limit_per_second.map(|rate| Pace::new(rate, now));
+        }
+        // What came due while it was disabled waits in the rows.
+        self.more_in_rows |= settings.enabled && !self.settings.enabled;
+        self.settings = settings;
+    }
+
+    /// No further attempt starts; those in flight end.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// A delivery is due. When the queue is full it stays in the rows.
+    pub fn on_due(&mut self, id: DeliveryId) {
+        if self.known.contains(&id) {
+            return;
+        }
+        if self.waiting.len() >= LANE_QUEUE {
+            self.more_in_rows = true;
+        } else {
+            self.known.insert(id.clone());
+            self.waiting.push_back(id);
+        }
+    }
+
+    /// The rows hold due deliveries.
+    pub fn on_more_in_rows(&mut self) {
+        self.more_in_rows = true;
+    }
+
+    /// The rows were read; `more` tells that not all that is due was read.
+    pub fn on_refilled(&mut self, ids: Vec<DeliveryId>, more: bool) {
+        self.refilling = false;
+        self.more_in_rows = more;
+        for id in ids {
+            self.on_due(id);
+        }
+    }
+
+    /// The rows could not be read: they are asked again.
+    pub fn on_refill_failed(&mut self) {
+        self.refilling = false;
+        self.more_in_rows = true;
+    }
+
+    /// A delivery was claimed.
+    pub fn on_claimed(&mut self, id: DeliveryId) {
+        self.claiming = self.claiming.saturating_sub(1);
+        self.ready.push_back(id);
+    }
+
+    /// A delivery was not claimed: it is no longer due, or somebody else has it.
+    pub fn on_unclaimed(&mut self, id: &DeliveryId) {
+        self.claiming = self.claiming.saturating_sub(1);
+        self.known.remove(id);
+    }
+
+    /// A delivery arrives already claimed, on a place lent through the gate. Answers whether it is
+    /// new here.
+    pub fn on_handed_over(&mut self, id: DeliveryId) -> bool {
+        self.lent = self.lent.saturating_sub(1);
+        let new = self.known.insert(id.clone());
+        if new {
+            self.ready.push_back(id);
+        }
+        new
+    }
+
+    /// Lent places came back unused.
+    pub fn on_recalled(&mut self, places: usize) {
+        self.lent = self.lent.saturating_sub(places);
+    }
+
+    /// An attempt ended and its record is committed.
+    pub fn on_settled(&mut self, id: &DeliveryId, delivered: bool, now: Timestamp) {
+        self.flying = self.flying.saturating_sub(1);
+        self.known.remove(id);
+        if delivered {
+            self.breaker.on_success(self.settings.window);
+        } else {
+            self.breaker.on_failure(now);
+        }
+    }
+
+    /// An attempt ended without a verdict on the receiver: its claim was lost or given back.
+    pub fn on_abandoned(&mut self, id: &DeliveryId) {
+        self.flying = self.flying.saturating_sub(1);
+        self.known.remove(id);
+    }
+
+    /// Places to lend through the gate now: all that is free while nothing waits, the breaker is
+    /// closed and no rate limit holds. The lane counts them as lent.
+    pub fn lend(&mut self) -> usize {
+        let calm = self.settings.enabled
+            && !self.paused
+            && self.pace.is_none()
+            && self.breaker.is_closed()
+            && !self.has_queue();
+        let places = if calm { self.settings.window.saturating_sub(self.occupied()) } else { 0 };
+        self.lent += places;
+        places
+    }
+
+    /// Whether lent places are wanted back: somebody waits who came first.
+    pub fn wants_recall(&self) -> bool {
+        self.lent > 0
+            && (self.has_queue()
+                || self.paused
+                || !self.settings.enabled
+                || !self.breaker.is_closed())
+    }
+
+    /// The next step at `now`. `Wait` carries the earliest instant worth asking again.
+    pub fn next(&mut self, now: Timestamp) -> Step {
+        // An operator's hold and a drain outrank everything that is due.
+        if self.paused || !self.settings.enabled {
+            return self.hand_back_ready().unwrap_or(Step::Idle);
+        }
+        let window = match self.breaker.allowance(now) {
+            Allowance::Window => self.settings.window,
+            Allowance::Few(few) => few.min(self.settings.window),
+            Allowance::NoneUntil(until) => {
+                return self.hand_back_ready().unwrap_or(Step::Wait(until));
+            }
+        };
+        let paced_until = match self.start_ready(now) {
+            Started::Some(ids) => return Step::Start(ids),
+            Started::NoneUntil(later) => Some(later),
+            Started::Nothing => None,
+        };
+        let room = window.saturating_sub(self.occupied()).min(CLAIM_BATCH);
+        if room > 0 && !self.waiting.is_empty() {
+            let ids: Vec<_> = self.waiting.drain(..room.min(self.waiting.len())).collect();
+            self.claiming += ids.len();
+            return Step::Claim(ids);
+        }
+        if self.more_in_rows && !self.refilling && self.waiting.len() < REFILL_BELOW {
+            self.refilling = true;
+            return Step::Refill(LANE_QUEUE);
+        }
+        match paced_until {
+            Some(later) => Step::Wait(later),
+            None if self.lent > 0 && !self.waiting.is_empty() => {
+                Step::Wait(now.plus(LENT_PLACES_RETURN))
+            }
+            None => Step::Idle,
+        }
+    }
+
+    /// Whether nothing is here and nothing is expected: its owner may go to sleep.
+    pub fn is_quiet(&self, now: Timestamp) -> bool {
+        self.known.is_empty()
+            && self.lent == 0
+            && !self.refilling
+            && (!self.more_in_rows || !self.settings.enabled)
+            && !self.breaker.is_open(now)
+    }
+
+    /// Whether no claim is held or asked for.
+    pub fn is_drained(&self) -> bool {
+        self.claiming == 0 && self.ready.is_empty() && self.flying == 0
+    }
+
+    /// How the lane stands.
+    pub fn snapshot(&self, now: Timestamp) -> LaneSnapshot {
+        LaneSnapshot {
+            waiting: self.waiting.len(),
+            in_flight: self.claiming + self.ready.len() + self.flying,
+            more_in_rows: self.more_in_rows,
+            breaker_open: self.breaker.is_open(now),
+        }
+    }
+
+    fn has_queue(&self) -> bool {
+        !self.waiting.is_empty() || self.more_in_rows || self.refilling
+    }
+
+    fn occupied(&self) -> usize {
+        self.claiming + self.ready.len() + self.flying + self.lent
+    }
+
+    fn hand_back_ready(&mut self) -> Option<Step> {
+        if self.ready.is_empty() {
+            return None;
+        }
+        let ids: Vec<_> = self.ready.drain(..).collect();
+        for id in &ids {
+            self.known.remove(id);
+        }
+        // They are due at once, and nobody will tell again.
+        self.more_in_rows = true;
+        Some(Step::HandBack(ids))
+    }
+
+    fn start_ready(&mut self, now: Timestamp) -> Started {
+        let mut ids = Vec::new();
+        while !self.ready.is_empty() {
+            if let Some(Err(later)) = self.pace.as_ref().map(|pace| pace.take(now)) {
+                return if ids.is_empty() { Started::NoneUntil(later) } else { self.started(ids) };
+            }
+            ids.extend(self.ready.pop_front());
+        }
+        if ids.is_empty() { Started::Nothing } else { self.started(ids) }
+    }
+
+    fn started(&mut self, ids: Vec<DeliveryId>) -> Started {
+        self.flying += ids.len();
+        Started::Some(ids)
+    }
+}
+
+enum Started {
+    Some(Vec<DeliveryId>),
+    NoneUntil(Timestamp),
+    Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
+
+    fn id(n: usize) -> DeliveryId {
+        DeliveryId::from_row(format!("whd_{n:04}"))
+    }
+
+    fn lane(window: usize) -> Lane {
+        Lane::new(LaneSettings { window, ..Default::default() }, NOW)
+    }
+
+    fn claimed(lane: &mut Lane, now: Timestamp) -> Vec<DeliveryId> {
+        match lane.next(now) {
+            Step::Claim(ids) => {
+                for id in &ids {
+                    lane.on_claimed(id.clone());
+                }
+                ids
+            }
+            other => panic!("expected a claim: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_window_bounds_what_flies() {
+        let mut lane = lane(2);
+        (0..5).for_each(|n| lane.on_due(id(n)));
+        assert_eq!(claimed(&mut lane, NOW), [id(0), id(1)]);
+        assert_eq!(lane.next(NOW), Step::Start(vec![id(0), id(1)]));
+        assert_eq!(lane.next(NOW), Step::Idle);
+        lane.on_settled(&id(0), true, NOW);
+        assert_eq!(claimed(&mut lane, NOW), [id(2)]);
+    }
+
+    #[test]
+    fn what_comes_twice_is_taken_once() {
+        let mut lane = lane(64);
+        lane.on_due(id(1));
+        lane.on_due(id(1));
+        assert_eq!(claimed(&mut lane, NOW), [id(1)]);
+        lane.on_due(id(1));
+        assert_eq!(lane.next(NOW), Step::Start(vec![id(1)]));
+        assert!(!lane.on_handed_over(id(1)));
+        assert_eq!(lane.next(NOW), Step::Idle);
+    }
+
+    #[test]
+    fn a_full_queue_leaves_the_rest_in_the_rows() {
+        let mut lane = lane(1);
+        (0..LANE_QUEUE + 10).for_each(|n| lane.on_due(id(n)));
+        assert_eq!(lane.snapshot(NOW).waiting, LANE_QUEUE);
+        assert!(lane.snapshot(NOW).more_in_rows);
+        for n in 0..LANE_QUEUE - REFILL_BELOW + 1 {
+            assert_eq!(claimed(&mut lane, NOW), [id(n)]);
+            assert_eq!(lane.next(NOW), Step::Start(vec![id(n)]));
+            lane.on_settled(&id(n), true, NOW);
+        }
+        assert_eq!(claimed(&mut lane, NOW).len(), 1);
+        assert!(matches!(lane.next(NOW), Step::Start(_)));
+        assert_eq!(lane.next(NOW), Step::Refill(LANE_QUEUE));
+        assert_eq!(lane.next(NOW), Step::Idle, "one refill at a time");
+    }
+
+    #[test]
+    fn a_disabled_endpoint_parks_and_an_enabled_one_looks_into_the_rows() {
+        let mut lane = lane(64);
+        lane.on_due(id(1));
+        claimed(&mut lane, NOW);
+        lane.on_settings(LaneSettings { enabled: false, ..Default::default() }, NOW);
+        assert_eq!(lane.next(NOW), Step::HandBack(vec![id(1)]));
+        assert_eq!(lane.next(NOW), Step::Idle);
+        assert!(lane.is_quiet(NOW));
+        lane.on_settings(LaneSettings::default(), NOW);
+        assert_eq!(lane.next(NOW), Step::Refill(LANE_QUEUE));
+    }
+
+    #[test]
+    fn an_open_breaker_starts_nothing_and_then_probes_with_one() {
+        let mut lane = lane(64);
+        (0..40).for_each(|n| lane.on_due(id(n)));
+        let ids = claimed(&mut lane, NOW);
+        assert!(matches!(lane.next(NOW), Step::Start(_)));
+        let later = NOW.plus(Duration::from_secs(15));
+        lane.on_settled(&ids[0], false, NOW);
+        ids[1..].iter().for_each(|id| lane.on_settled(id, false, later));
+        (40..50).for_each(|n| lane.on_due(id(n)));
+        let probe_at = later.plus(Duration::from_secs(5));
+        assert_eq!(lane.next(later), Step::Wait(probe_at));
+        assert_eq!(claimed(&mut lane, probe_at).len(), 1);
+        assert!(matches!(lane.next(probe_at), Step::Start(probe) if probe.len() == 1));
+        assert_eq!(lane.next(probe_at), Step::Idle, "one probe at a time");
+    }
+
+    #[test]
+    fn a_rate_limit_spreads_starts() {
+        let settings = LaneSettings { rate_limit_per_second: Some(10), ..Default::default() };
+        let mut lane = Lane::new(settings, NOW);
+        (0..3).for_each(|n| lane.on_due(id(n)));
+        claimed(&mut lane, NOW);
+        assert_eq!(lane.next(NOW), Step::Start(vec![id(0)]));
+        let Step::Wait(later) = lane.next(NOW) else { panic!("expected to wait") };
+        assert_eq!(later.since(NOW), Duration::from_millis(100));
+        assert_eq!(lane.next(later), Step::Start(vec![id(1)]));
+        assert_eq!(lane.lend(), 0, "a limited lane lends no place");
+    }
+
+    #[test]
+    fn places_are_lent_while_calm_and_wanted_back_when_somebody_waits() {
+        let mut lane = lane(4);
+        assert_eq!(lane.lend(), 4);
+        assert_eq!(lane.lend(), 0);
+        assert!(!lane.wants_recall() && !lane.is_quiet(NOW));
+        assert!(lane.on_handed_over(id(1)));
+        assert_eq!(lane.next(NOW), Step::Start(vec![id(1)]));
+        lane.on_due(id(2));
+        assert!(lane.wants_recall());
+        assert_eq!(lane.next(NOW), Step::Wait(NOW.plus(LENT_PLACES_RETURN)));
+        lane.on_recalled(3);
+        assert_eq!(claimed(&mut lane, NOW), [id(2)]);
+    }
+
+    #[test]
+    fn a_paused_lane_hands_back_and_drains() {
+        let mut lane = lane(4);
+        (0..3).for_each(|n| lane.on_due(id(n)));
+        claimed(&mut lane, NOW);
+        lane.pause();
+        assert!(matches!(lane.next(NOW), Step::HandBack(ids) if ids.len() == 3));
+        assert!(lane.is_drained());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Input {
+        Due(usize),
+        HandOver(usize),
+        Settle(bool),
+        Lend,
+        Recall,
+        Pause(u64),
+        Enable(bool),
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_sequence_flies_more_than_the_window_or_loses_a_delivery(
+            window in 1usize..8,
+            inputs in prop::collection::vec(prop_oneof![
+                (0usize..40).prop_map(Input::Due),
+                (100usize..140).prop_map(Input::HandOver),
+                any::<bool>().prop_map(Input::Settle),
+                any::<bool>().prop_map(Input::Settle),
+                Just(Input::Lend),
+                Just(Input::Recall),
+                (1u64..20_000).prop_map(Input::Pause),
+                prop::bool::weighted(0.9).prop_map(Input::Enable),
+            ], 0..200),
+        ) {
+            let mut now = NOW;
+            let mut lane = lane(window);
+            let mut flying: Vec<DeliveryId> = Vec::new();
+            let mut due: HashSet<DeliveryId> = HashSet::new();
+            for input in inputs {
+                match input {
+                    Input::Due(n) => { due.insert(id(n)); lane.on_due(id(n)); }
+                    Input::HandOver(n) if lane.lent > 0 => { lane.on_handed_over(id(n)); }
+                    Input::HandOver(_) => {}
+                    Input::Settle(delivered) => if let Some(id) = flying.pop() {
+                        due.remove(&id);
+                        lane.on_settled(&id, delivered, now);
+                    },
+                    Input::Lend => { lane.lend(); }
+                    Input::Recall => { let lent = lane.lent; lane.on_recalled(lent); }
+                    Input::Pause(ms) => now = now.plus(Duration::from_millis(ms)),
+                    Input::Enable(enabled) => lane.on_settings(
+                        LaneSettings { window, enabled, ..Default::default() }, now),
+                }
+                for _ in 0..100 {
+                    match lane.next(now) {
+                        Step::Claim(ids) => for id in ids {
+                            prop_assert!(!flying.contains(&id));
+                            lane.on_claimed(id);
+                        },
+                        Step::Start(ids) => flying.extend(ids),
+                        Step::HandBack(_) => {}
+                        Step::Refill(_) => {
+                            let rows = due.iter().filter(|id| !flying.contains(id)).cloned().collect();
+                            lane.on_refilled(rows, false);
+                        }
+                        Step::Wait(later) => { prop_assert!(later > now); break }
+                        Step::Idle => break,
+                    }
+                }
+                prop_assert!(flying.len() <= window, "{} fly, {window} may", flying.len());
+            }
+            // Whatever is due gets its turn once all is well again.
+            lane.on_settings(LaneSettings { window, ..Default::default() }, now);
+            let lent = lane.lent;
+            lane.on_recalled(lent);
+            for _ in 0..2_000 {
+                match lane.next(now) {
+                    Step::Claim(ids) => ids.into_iter().for_each(|id| lane.on_claimed(id)),
+                    Step::Start(ids) => flying.extend(ids),
+                    Step::HandBack(_) => {}
+                    Step::Refill(_) => {
+                        let rows = due.iter().filter(|id| !flying.contains(id)).cloned().collect();
+                        lane.on_refilled(rows, false);
+                    }
+                    Step::Wait(later) => now = later,
+                    Step::Idle => match flying.pop() {
+                        Some(id) => { due.remove(&id); lane.on_settled(&id, true, now); }
+                        None => break,
+                    },
+                }
+            }
+            prop_assert!(due.is_empty(), "left behind: {due:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The domain of Hookseal: pure. No runtime, no database, no socket, no clock of its own.
+//!
+//! The life of a delivery is drawn in [`delivery`]. In reading order:
+//!
+//! 1. Words: [`time`], [`id`], [`event`], [`endpoint`], [`key`], [`access`], [`page`], [`limits`],
+//!    [`error`].
+//! 2. Policy: [`delivery`] (the machine), [`outcome`], [`retry`], [`retention`], [`lane`] with its
+//!    [`breaker`], [`pace`] and [`gate`], [`target`].
+//! 3. Use cases over [`ports`]: [`intake`], [`admin`].
+
+pub mod access;
+pub mod admin;
+pub mod breaker;
+pub mod delivery;
+pub mod endpoint;
+pub mod error;
+pub mod event;
+pub mod gate;
+pub mod id;
+pub mod intake;
+pub mod key;
+pub mod lane;
+pub mod limits;
+pub mod outcome;
+pub mod pace;
+pub mod page;
+pub mod ports;
+pub mod retention;
+pub mod retry;
+pub mod target;
+#[cfg(test)]
+mod testing;
+pub mod time;

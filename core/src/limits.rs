@@ -1,0 +1,89 @@
+//! Every bound in one place, and how they relate.
+
+use std::time::Duration;
+
+/// Largest request body, in bytes (contract 2.1).
+pub const BODY_BYTES: usize = 2 * 1024 * 1024;
+/// Largest body of a batch publish, in bytes.
+pub const BATCH_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Most events of one batch publish.
+pub const BATCH_EVENTS: usize = 1000;
+/// Largest `data` of an event, in bytes of compact JSON.
+pub const DATA_BYTES: usize = 256 * 1024;
+/// Longest target URL, in characters, before parsing (contract 8.1).
+pub const URL_CHARS: usize = 2048;
+/// Most endpoint ids that a publish may name.
+pub const TARGETS: usize = 25;
+/// Longest idempotency key, in characters.
+pub const IDEMPOTENCY_KEY_CHARS: usize = 255;
+/// Longest trigger or session id, in characters.
+pub const TRIGGER_ID_CHARS: usize = 128;
+/// Longest name of anything, in characters.
+pub const NAME_CHARS: usize = 120;
+/// Most labels of an endpoint.
+pub const LABELS: usize = 8;
+/// Longest label, in characters.
+pub const LABEL_CHARS: usize = 40;
+/// Longest `key_id`, in characters.
+pub const KEY_ID_CHARS: usize = 128;
+/// Most subscribed event types of an endpoint, duplicates included.
+pub const SUBSCRIPTIONS: usize = 64;
+
+/// Endpoints of an organization unless the setting says otherwise.
+pub const ENDPOINTS: usize = 50;
+/// Encryption keys of an endpoint unless the setting says otherwise.
+pub const KEYS: usize = 20;
+
+/// Page size when none is asked for.
+pub const PAGE: usize = 10;
+/// Largest page.
+pub const PAGE_MAX: usize = 100;
+
+/// Attempts in flight to one endpoint unless its setting says otherwise.
+pub const WINDOW: usize = 64;
+/// Largest window that an endpoint may set.
+pub const WINDOW_MAX: usize = 1024;
+/// Largest rate that an endpoint may set, attempts per second.
+pub const RATE_MAX: u32 = 10_000;
+/// Delivery ids that wait in one endpoint's actor; the rest waits in the rows.
+pub const LANE_QUEUE: usize = 1024;
+/// Messages that wait for one endpoint actor. Reserved places never exceed the window, so a
+/// reserved delivery always fits.
+pub const ENDPOINT_MAILBOX: usize = 2 * WINDOW_MAX;
+/// Messages that wait for the supervisor.
+pub const SUPERVISOR_MAILBOX: usize = 4096;
+/// Due times that the in-process schedule holds; the rest waits in the rows.
+pub const SCHEDULE_ENTRIES: usize = 65_536;
+/// How far ahead the schedule looks.
+pub const SCHEDULE_HORIZON: Duration = Duration::from_secs(60);
+
+/// Organizations whose endpoints and keys intake remembers.
+pub const AUDIENCES_CACHED: usize = 4096;
+
+/// Writes that wait for the ledger; one more is refused.
+pub const LEDGER_QUEUE: usize = 8192;
+/// Rows of one ledger transaction.
+pub const LEDGER_BATCH_ROWS: usize = 512;
+/// Sealed bytes of one ledger transaction.
+pub const LEDGER_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Sealed bytes that may wait for the ledger and the first attempt, all endpoints together.
+pub const SEALED_BYTES_IN_MEMORY: usize = 64 * 1024 * 1024;
+
+/// Largest part of a receiver's answer that is read, in bytes.
+pub const ANSWER_BYTES: usize = 64 * 1024;
+/// What a claim outlives its attempt by.
+pub const CLAIM_SLACK: Duration = Duration::from_secs(15);
+/// Claims a delivery may lose before it is parked as poisoned.
+pub const LOST_CLAIMS: u32 = 3;
+/// Longest `Retry-After` that is honoured.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// What we tell callers to wait when we are full or cut off.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+const _: () = assert!(PAGE <= PAGE_MAX);
+const _: () = assert!(WINDOW <= WINDOW_MAX && WINDOW_MAX <= LANE_QUEUE);
+const _: () = assert!(WINDOW_MAX < ENDPOINT_MAILBOX);
+const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);
+// Base64url of the ciphertext grows the payload by a third: one always fits a batch.
+const _: () = assert!(DATA_BYTES * 2 < LEDGER_BATCH_BYTES);
+const _: () = assert!(LEDGER_BATCH_BYTES < SEALED_BYTES_IN_MEMORY);
