@@ -191,11 +191,17 @@ fn name_rule() -> String {
 /// Takes the name of anything: 1 to 120 characters after trimming.
 pub fn judge_name(name: String) -> Result<String> {
     let name = name.trim();
-    if (1..=NAME_CHARS).contains(&name.chars().count()) {
+    if is_text(name, NAME_CHARS) {
         Ok(name.to_owned())
     } else {
         Err(Error::invalid("name", name_rule()))
     }
+}
+
+/// 1 to `most` characters without a control character, which no name needs and some databases
+/// refuse.
+pub(crate) fn is_text(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 fn judge_labels(labels: Vec<String>) -> Result<Vec<String>> {
@@ -205,7 +211,7 @@ fn judge_labels(labels: Vec<String>) -> Result<Vec<String>> {
     let mut taken: Vec<String> = Vec::with_capacity(labels.len());
     for (i, label) in labels.iter().enumerate() {
         let label = label.trim();
-        if !(1..=LABEL_CHARS).contains(&label.chars().count()) {
+        if !is_text(label, LABEL_CHARS) {
             return Err(Error::invalid(
                 format!("labels[{i}]"),
                 format!("1 to {LABEL_CHARS} characters"),

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::delivery::Delivery;
+use crate::endpoint::is_text;
 use crate::error::{Error, Result};
 use crate::id::{EndpointId, EventId, OrganizationId, SessionId};
 use crate::limits::{DATA_BYTES, IDEMPOTENCY_KEY_CHARS, TARGETS, TRIGGER_ID_CHARS};
@@ -224,7 +225,7 @@ impl PublishFields {
 }
 
 fn bounded(field: &'static str, text: &str, most: usize) -> Result<()> {
-    if (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+    if is_text(text, most) {
         Ok(())
     } else {
         Err(Error::invalid(

@@ -1,6 +1,7 @@
 //! Places that an endpoint's actor lends out, so that intake can insert a delivery already claimed
 //! and its first attempt needs no further read or write.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -48,6 +49,7 @@ impl Gate {
         Some(Reservation {
             claim: Claim::new(self.token, now, attempt_timeout),
             gate: Some(self.clone()),
+            hold: None,
         })
     }
 }
@@ -57,7 +59,11 @@ impl Gate {
 pub struct Reservation {
     claim: Claim,
     gate: Option<Arc<Gate>>,
+    hold: Option<Hold>,
 }
+
+/// Something that is held as long as a place is, such as a share of memory.
+pub type Hold = Box<dyn Any + Send + Sync>;
 
 impl Reservation {
     /// The claim to insert the delivery with.
@@ -65,9 +71,21 @@ impl Reservation {
         self.claim
     }
 
-    /// Spends the place: from here on the actor counts it as in flight.
-    pub fn redeem(mut self) {
+    /// The token of the actor's life that lent the place.
+    pub fn token(&self) -> ClaimToken {
+        self.claim.token
+    }
+
+    /// Holds `hold` as long as the place is held.
+    pub fn holding(mut self, hold: Hold) -> Self {
+        self.hold = Some(hold);
+        self
+    }
+
+    /// Spends the place: from here on the actor counts it as in flight. What was held is passed on.
+    pub fn redeem(mut self) -> Option<Hold> {
         self.gate = None;
+        self.hold.take()
     }
 }
 
@@ -96,7 +114,7 @@ mod tests {
         assert_eq!(first.claim().token, ClaimToken(7));
         assert!(gate.reserve(NOW, TIMEOUT).is_none());
         drop(first);
-        second.redeem();
+        assert!(second.redeem().is_none());
         assert_eq!(gate.unreserved(), 1);
         assert_eq!(gate.recall(), 1);
         assert!(gate.reserve(NOW, TIMEOUT).is_none());

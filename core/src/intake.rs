@@ -109,7 +109,11 @@ impl Intake {
                     return Err(Error::Conflict(Conflict::TerminalEventExists));
                 }
                 Accepted::Repeated { event_id, fingerprint } => {
-                    return self.first_event(&publication, &event_id, &fingerprint).await;
+                    // It may have been refused in the same transaction: then this one is the first.
+                    match self.first_event(&publication, &event_id, &fingerprint).await? {
+                        Some(first) => return Ok(first),
+                        None => continue,
+                    }
                 }
             }
         }
@@ -126,12 +130,11 @@ impl Intake {
         publication: &Publication,
         event_id: &EventId,
         fingerprint: &str,
-    ) -> Result<EventWithDeliveries> {
+    ) -> Result<Option<EventWithDeliveries>> {
         if fingerprint != self.vault.fingerprint(&publication.canonical()) {
             return Err(Error::Conflict(Conflict::IdempotencyKeyReused));
         }
-        let first = self.store.event(&publication.organization_id, event_id).await?;
-        first.ok_or(Error::NotFound(Thing::Event))
+        self.store.event(&publication.organization_id, event_id).await
     }
 
     /// A target is missing or disabled. A repetition is still answered: the first publish was
@@ -144,8 +147,9 @@ impl Intake {
         if let Some(key) = &publication.idempotency_key
             && let Some((event_id, fingerprint)) =
                 self.store.idempotent(&publication.organization_id, key).await?
+            && let Some(first) = self.first_event(publication, &event_id, &fingerprint).await?
         {
-            return self.first_event(publication, &event_id, &fingerprint).await;
+            return Ok(first);
         }
         let here = |id: &EndpointId| audience.members.iter().any(|m| m.endpoint.id == *id);
         let missing = publication.targets.iter().flatten().find(|id| !here(id));

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use crate::endpoint::is_text;
 use crate::error::{Error, Result};
 use crate::id::{EndpointId, KeyId};
 use crate::limits::KEY_ID_CHARS;
@@ -172,7 +173,7 @@ impl KeyFields {
         endpoint_id: EndpointId,
         now: Timestamp,
     ) -> Result<EncryptionKey> {
-        if !(1..=KEY_ID_CHARS).contains(&self.key_id.chars().count()) {
+        if !is_text(&self.key_id, KEY_ID_CHARS) {
             return Err(Error::invalid("key_id", format!("1 to {KEY_ID_CHARS} characters")));
         }
         if self.algorithm != ALGORITHM {

@@ -289,8 +289,6 @@ pub trait Directory: Send + Sync {
         page: &PageRequest,
     ) -> Result<Page<EncryptionKey>>;
 
-    /// The version of an organization's audience; none when it is gone.
-    async fn audience_version(&self, organization: &OrganizationId) -> Result<Option<i64>>;
     /// An organization's audience; none when it is gone.
     async fn audience(&self, organization: &OrganizationId) -> Result<Option<Audience>>;
     /// What an actor needs to deliver to an endpoint.

@@ -1,1 +1,14 @@
-//! x
+//! The rows, a table each. No behaviour: what they mean is in `core`, how they move in `store`.
+//!
+//! Instants are milliseconds since the epoch.
+
+pub mod api_key;
+pub mod data_key;
+pub mod delivery;
+pub mod delivery_attempt;
+pub mod encryption_key;
+pub mod endpoint;
+pub mod event;
+pub mod organization;
+pub mod sealed_payload;
+pub mod session;

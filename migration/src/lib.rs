@@ -1,1 +1,19 @@
-//! x
+//! The schema, as frozen steps that run on SQLite and on PostgreSQL alike.
+//!
+//! A step that has been released never changes; every statement can be run again, so that a
+//! migration killed halfway is finished by the next start.
+
+use sea_orm_migration::prelude::*;
+
+mod m0001_initial;
+
+/// All steps, in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_initial::Migration)]
+    }
+}

@@ -1,0 +1,634 @@
+//! One endpoint's actor: owns its queue, its window, its rate limit and its breaker, and carries
+//! out what its lane decides. Nobody else's broken server is felt here.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use hookseal_core::delivery::{Attempt, Claim, ClaimToken, Delivery};
+use hookseal_core::endpoint::Endpoint;
+use hookseal_core::error::Result;
+use hookseal_core::gate::{Gate, Hold};
+use hookseal_core::id::{DeliveryId, EndpointId};
+use hookseal_core::lane::{Lane, LaneSettings, LaneSnapshot, Step};
+use hookseal_core::outcome::{Outcome, Verdict};
+use hookseal_core::ports::{Claimed, Due, Secret, Settlement};
+use hookseal_core::time::Timestamp;
+use tokio::task::AbortHandle;
+
+use super::Tools;
+use super::supervisor::{Bury, Supervisor};
+use crate::courier::{Courier, Letter};
+use crate::metrics;
+
+/// How long to wait before asking again a store that was away.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+thread_local! {
+    /// The arbiter's courier: its client is not `Send`, its connections are shared by all actors
+    /// of the arbiter.
+    static COURIER: OnceCell<Rc<Courier>> = const { OnceCell::new() };
+}
+
+/// Deliveries are due.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Enqueue(pub Vec<DeliveryId>);
+
+/// The rows hold due deliveries.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct LookIntoRows;
+
+/// Attempt a delivery that was inserted claimed, on a place of this actor's gate.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Deliver {
+    /// The row and what to send.
+    pub claimed: Claimed,
+    /// What is held until the attempt ends.
+    pub hold: Option<Hold>,
+}
+
+/// The endpoint's settings changed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Reconfigure;
+
+/// Start nothing more and end once nothing flies; `hard` gives up what flies.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    /// Whether attempts in flight are given up.
+    pub hard: bool,
+}
+
+/// Show how the lane stands.
+#[derive(Debug, Message)]
+#[rtype(result = "LaneSnapshot")]
+pub struct Snapshot;
+
+/// Panics, so that a test can watch the supervisor rebuild the actor.
+#[cfg(test)]
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Explode;
+
+struct Settings {
+    endpoint: Endpoint,
+    secret: Secret,
+    version: u64,
+}
+
+struct Flight {
+    delivery: Delivery,
+    abort: AbortHandle,
+}
+
+/// The actor.
+pub struct EndpointActor {
+    endpoint: EndpointId,
+    token: ClaimToken,
+    gate: Arc<Gate>,
+    /// Raised by the switchboard with every change of the settings.
+    settings_version: Arc<AtomicU64>,
+    settings: Option<Settings>,
+    loading: bool,
+    lane: Lane,
+    /// Claimed and not yet started.
+    cargo: HashMap<DeliveryId, (Claimed, Option<Hold>)>,
+    flying: HashMap<DeliveryId, Flight>,
+    /// Settlements under way.
+    settling: usize,
+    timer: Option<(Timestamp, SpawnHandle)>,
+    quiet_since: Option<Timestamp>,
+    draining: bool,
+    tools: Tools,
+    courier: Rc<Courier>,
+    tombstone: Tombstone,
+}
+
+impl std::fmt::Debug for EndpointActor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointActor").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// Tells the supervisor how the actor ended, however it ended.
+struct Tombstone {
+    endpoint: EndpointId,
+    token: ClaimToken,
+    supervisor: Addr<Supervisor>,
+    clean: bool,
+}
+
+impl Drop for Tombstone {
+    fn drop(&mut self) {
+        metrics::ACTORS.dec();
+        let bury =
+            Bury { endpoint: self.endpoint.clone(), token: self.token, panicked: !self.clean };
+        let supervisor = self.supervisor.clone();
+        // A full mailbox must not lose this: the line would stay dead.
+        if let Err(SendError::Full(bury)) = supervisor.try_send(bury)
+            && let Some(arbiter) = Arbiter::try_current()
+        {
+            arbiter.spawn(async move {
+                let _ = supervisor.send(bury).await;
+            });
+        }
+    }
+}
+
+/// How an attempt ended.
+enum Landing {
+    /// Its record is committed.
+    Settled { delivered: bool },
+    /// The claim no longer stood: somebody else decides.
+    Superseded,
+}
+
+impl EndpointActor {
+    /// An actor for `endpoint` that claims under `token` and lends places through `gate`.
+    pub fn new(
+        endpoint: EndpointId,
+        token: ClaimToken,
+        gate: Arc<Gate>,
+        settings_version: Arc<AtomicU64>,
+        tools: Tools,
+        supervisor: Addr<Supervisor>,
+    ) -> Self {
+        metrics::ACTORS.inc();
+        let courier = COURIER.with(|courier| {
+            let make =
+                || Courier::new(tools.tls.clone(), tools.targets, tools.rules.attempt_timeout);
+            courier.get_or_init(make).clone()
+        });
+        let tombstone = Tombstone { endpoint: endpoint.clone(), token, supervisor, clean: false };
+        let disabled = LaneSettings { enabled: false, ..LaneSettings::default() };
+        Self {
+            lane: Lane::new(disabled, tools.clock.now()),
+            endpoint,
+            token,
+            gate,
+            settings_version,
+            settings: None,
+            loading: false,
+            cargo: HashMap::new(),
+            flying: HashMap::new(),
+            settling: 0,
+            timer: None,
+            quiet_since: None,
+            draining: false,
+            tools,
+            courier,
+            tombstone,
+        }
+    }
+
+    /// Carries out the lane's steps until it has none.
+    fn pump(&mut self, context: &mut Context<Self>) {
+        if self.draining {
+            self.lane.pause();
+        } else if self.settings_are_stale() {
+            self.load(context);
+            return;
+        }
+        loop {
+            let now = self.tools.clock.now();
+            self.recall_places();
+            match self.lane.next(now) {
+                Step::Claim(ids) => self.claim(ids, now, context),
+                Step::Start(ids) => self.start(ids, now, context),
+                Step::HandBack(ids) => self.hand_back(ids, context),
+                Step::Refill(limit) => self.refill(limit, now, context),
+                Step::Wait(until) => {
+                    self.wake_at(until, context);
+                    break;
+                }
+                Step::Idle => break,
+            }
+        }
+        self.gate.lend(self.lane.lend());
+        self.rest(context);
+    }
+
+    fn settings_are_stale(&self) -> bool {
+        let current = self.settings_version.load(Ordering::Acquire);
+        self.settings.as_ref().is_none_or(|settings| settings.version != current)
+    }
+
+    /// Loads the settings; nothing starts until they are here.
+    fn load(&mut self, context: &mut Context<Self>) {
+        if self.loading {
+            return;
+        }
+        self.loading = true;
+        let version = self.settings_version.load(Ordering::Acquire);
+        let (tools, endpoint) = (self.tools.clone(), self.endpoint.clone());
+        let destination = async move {
+            loop {
+                match destination(&tools, &endpoint).await {
+                    Ok(destination) => break destination,
+                    Err(error) => {
+                        tracing::warn!(%endpoint, error = &error as &dyn std::error::Error, "settings not loaded");
+                        tokio::time::sleep(STORE_PAUSE).await;
+                    }
+                }
+            }
+        };
+        let loaded = destination.into_actor(self).map(move |destination, actor, context| {
+            actor.loading = false;
+            let now = actor.tools.clock.now();
+            match destination {
+                Some((endpoint, secret)) => {
+                    let settings = LaneSettings {
+                        window: endpoint.window(),
+                        rate_limit_per_second: endpoint.rate_limit_per_second,
+                        enabled: endpoint.enabled,
+                    };
+                    actor.lane.on_settings(settings, now);
+                    actor.settings = Some(Settings { endpoint, secret, version });
+                    actor.pump(context);
+                }
+                // The endpoint is gone: nothing is left to be done for it.
+                None => actor.end(context),
+            }
+        });
+        context.spawn(loaded);
+    }
+
+    fn claim(&mut self, ids: Vec<DeliveryId>, now: Timestamp, context: &mut Context<Self>) {
+        let claim = Claim::new(self.token, now, self.tools.rules.attempt_timeout);
+        let store = self.tools.store.clone();
+        let asked = ids.clone();
+        let claimed = async move { store.claim(asked, claim, now).await };
+        context.spawn(claimed.into_actor(self).map(move |claimed, actor, context| {
+            match claimed {
+                Ok(claimed) => {
+                    for claimed in claimed {
+                        let id = claimed.delivery.id.clone();
+                        actor.lane.on_claimed(id.clone());
+                        actor.cargo.insert(id, (claimed, None));
+                    }
+                    for id in ids.iter().filter(|id| !actor.cargo.contains_key(*id)) {
+                        actor.lane.on_unclaimed(id);
+                    }
+                    actor.pump(context);
+                }
+                Err(error) => {
+                    tracing::warn!(endpoint = %actor.endpoint, error = &error as &dyn std::error::Error, "claim failed");
+                    ids.iter().for_each(|id| actor.lane.on_unclaimed(id));
+                    actor.lane.on_more_in_rows();
+                    context.run_later(STORE_PAUSE, Self::pump);
+                }
+            }
+        }));
+    }
+
+    fn refill(&mut self, limit: usize, now: Timestamp, context: &mut Context<Self>) {
+        let (store, endpoint) = (self.tools.store.clone(), self.endpoint.clone());
+        let due = async move { store.due(&endpoint, now, limit).await };
+        context.spawn(due.into_actor(self).map(move |due, actor, context| match due {
+            Ok(ids) => {
+                let more = ids.len() == limit;
+                actor.lane.on_refilled(ids, more);
+                actor.pump(context);
+            }
+            Err(error) => {
+                tracing::warn!(endpoint = %actor.endpoint, error = &error as &dyn std::error::Error, "refill failed");
+                context.run_later(STORE_PAUSE, |actor, context| {
+                    actor.lane.on_refill_failed();
+                    actor.pump(context);
+                });
+            }
+        }));
+    }
+
+    fn start(&mut self, ids: Vec<DeliveryId>, now: Timestamp, context: &mut Context<Self>) {
+        let mut stale = Vec::new();
+        for id in ids {
+            let Some((claimed, hold)) = self.cargo.remove(&id) else {
+                self.lane.on_abandoned(&id);
+                continue;
+            };
+            let timeout = self.tools.rules.attempt_timeout;
+            let covered = claimed.delivery.progress.claim.is_some_and(|c| c.covers(now, timeout));
+            match &self.settings {
+                Some(settings) if covered => {
+                    let letter = Letter {
+                        url: settings.endpoint.url.clone(),
+                        sealed: claimed.sealed,
+                        secret: settings.secret.clone(),
+                    };
+                    let retention = settings.endpoint.retention;
+                    self.fly(claimed.delivery, letter, retention, hold, context);
+                }
+                Some(_) | None => {
+                    self.lane.on_abandoned(&id);
+                    stale.push(claimed.delivery);
+                }
+            }
+        }
+        if !stale.is_empty() {
+            self.lane.on_more_in_rows();
+            self.give_back(stale, context);
+        }
+    }
+
+    fn fly(
+        &mut self,
+        delivery: Delivery,
+        letter: Letter,
+        retention: hookseal_core::retention::RetentionHours,
+        hold: Option<Hold>,
+        context: &mut Context<Self>,
+    ) {
+        if delivery.progress.attempt_count == 0 {
+            let delay = self.tools.clock.now().since(delivery.created_at);
+            metrics::FIRST_ATTEMPT_SECONDS.observe(delay.as_secs_f64());
+        }
+        let id = delivery.id.clone();
+        let (tools, courier, token) = (self.tools.clone(), self.courier.clone(), self.token);
+        let flown = delivery.clone();
+        // A task of its own: a panic in it ends this one attempt, not the actor.
+        let task = actix::spawn(async move {
+            let landing = attempt(&tools, &courier, token, flown, letter, retention).await;
+            drop(hold);
+            landing
+        });
+        self.flying.insert(id.clone(), Flight { delivery, abort: task.abort_handle() });
+        context.spawn(task.into_actor(self).map(move |landing, actor, context| {
+            actor.flying.remove(&id);
+            match landing {
+                Ok(Landing::Settled { delivered }) => {
+                    actor.lane.on_settled(&id, delivered, actor.tools.clock.now());
+                }
+                Ok(Landing::Superseded) => actor.lane.on_abandoned(&id),
+                Err(ended) => {
+                    if ended.is_panic() {
+                        tracing::error!(delivery = %id, "an attempt panicked; its claim will lapse");
+                    }
+                    actor.lane.on_abandoned(&id);
+                }
+            }
+            actor.pump(context);
+        }));
+    }
+
+    fn hand_back(&mut self, ids: Vec<DeliveryId>, context: &mut Context<Self>) {
+        let deliveries: Vec<_> = ids
+            .iter()
+            .filter_map(|id| self.cargo.remove(id))
+            .map(|(claimed, _)| claimed.delivery)
+            .collect();
+        self.give_back(deliveries, context);
+    }
+
+    fn give_back(&mut self, deliveries: Vec<Delivery>, context: &mut Context<Self>) {
+        let now = self.tools.clock.now();
+        let settlements: Vec<_> = deliveries
+            .into_iter()
+            .filter_map(|delivery| {
+                let progress = delivery.progress.hand_back(now).ok()?;
+                Some(Settlement { id: delivery.id, token: self.token, progress, replaced: None })
+            })
+            .collect();
+        if settlements.is_empty() {
+            return;
+        }
+        self.settling += 1;
+        let store = self.tools.store.clone();
+        // Not tried again: a claim that stays lapses by itself.
+        let settled = async move { store.settle(settlements).await };
+        context.spawn(settled.into_actor(self).map(|settled, actor, context| {
+            actor.settling -= 1;
+            if let Err(error) = settled {
+                tracing::warn!(endpoint = %actor.endpoint, error = &error as &dyn std::error::Error, "claims not handed back");
+            }
+            actor.pump(context);
+        }));
+    }
+
+    fn recall_places(&mut self) {
+        if self.lane.wants_recall() {
+            self.lane.on_recalled(self.gate.recall());
+        }
+    }
+
+    fn wake_at(&mut self, until: Timestamp, context: &mut Context<Self>) {
+        match self.timer.take() {
+            Some((at, timer)) if at <= until && at > self.tools.clock.now() => {
+                self.timer = Some((at, timer));
+                return;
+            }
+            Some((_, timer)) => {
+                context.cancel_future(timer);
+            }
+            None => {}
+        }
+        let pause = until.since(self.tools.clock.now());
+        let timer = context.run_later(pause, |actor, context| {
+            actor.timer = None;
+            actor.pump(context);
+        });
+        self.timer = Some((until, timer));
+    }
+
+    /// Goes to sleep once nothing has been here for a while, or nothing flies while draining.
+    fn rest(&mut self, context: &mut Context<Self>) {
+        let now = self.tools.clock.now();
+        if self.draining {
+            if self.lane.is_drained() && self.flying.is_empty() && self.settling == 0 {
+                self.end(context);
+            }
+            return;
+        }
+        if !self.flying.is_empty() || self.settling > 0 || self.loading {
+            self.quiet_since = None;
+            return;
+        }
+        let idle_after = self.tools.idle_after;
+        match self.quiet_since {
+            None => {
+                self.quiet_since = Some(now);
+                self.wake_at(now.plus(idle_after), context);
+            }
+            Some(since) if now.since(since) < idle_after => {
+                self.wake_at(since.plus(idle_after), context);
+            }
+            Some(_) => {
+                self.lane.on_recalled(self.gate.recall());
+                if self.lane.is_quiet(now) {
+                    self.end(context);
+                } else {
+                    self.quiet_since = None;
+                    self.gate.lend(self.lane.lend());
+                    self.wake_at(now.plus(idle_after), context);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, context: &mut Context<Self>) {
+        self.tombstone.clean = true;
+        context.stop();
+    }
+}
+
+async fn destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint, Secret)>> {
+    let Some(found) = tools.store.destination(id).await? else { return Ok(None) };
+    let organization = &found.endpoint.organization_id;
+    let secret = tools.vault.unlock(organization, id, &found.locked_secret)?;
+    Ok(Some((found.endpoint, secret)))
+}
+
+/// Sends once and records what came of it. An outcome is never lost while the process lives: a
+/// store that is away is asked again until it answers.
+async fn attempt(
+    tools: &Tools,
+    courier: &Courier,
+    token: ClaimToken,
+    delivery: Delivery,
+    letter: Letter,
+    retention: hookseal_core::retention::RetentionHours,
+) -> Landing {
+    let started = tools.clock.now();
+    let in_flight = InFlight::count();
+    let outcome = courier.send(&delivery, &letter, started).await;
+    drop(in_flight);
+    let now = tools.clock.now();
+    let duration = now.since(started);
+    count(outcome, duration);
+    let verdict = outcome.verdict();
+    let record = Attempt::new(started, duration, outcome);
+    let settled = delivery.progress.settle(record, verdict, &tools.rules.schedule, retention, now);
+    let progress = settled.expect("an attempt runs only while its delivery is claimed");
+    let replaced = delivery.progress.last_attempt.map(|attempt| (tools.minter.attempt(), attempt));
+    let due = progress.next_attempt_at;
+    let settlement = Settlement { id: delivery.id.clone(), token, progress, replaced };
+    let stood = loop {
+        match tools.store.settle(vec![settlement.clone()]).await {
+            Ok(stood) => break stood.first().copied().unwrap_or(false),
+            Err(_) => tokio::time::sleep(STORE_PAUSE).await,
+        }
+    };
+    if !stood {
+        return Landing::Superseded;
+    }
+    if let Some(at) = due {
+        let due = Due { at, id: delivery.id, endpoint_id: delivery.endpoint_id };
+        if let Err(error) = tools.schedule.put(vec![due]).await {
+            // The rows hold it: it comes late, not never.
+            tracing::warn!(error = &error as &dyn std::error::Error, "a retry was not scheduled");
+        }
+    }
+    Landing::Settled { delivered: verdict == Verdict::Delivered }
+}
+
+fn count(outcome: Outcome, duration: Duration) {
+    let result = match (outcome.verdict(), outcome.error()) {
+        (Verdict::Delivered, _) => "delivered",
+        (Verdict::Failed { .. }, Some(kind)) => kind.as_str(),
+        (Verdict::Failed { .. }, None) => "answered",
+    };
+    metrics::ATTEMPTS.with_label_values(&[result]).inc();
+    metrics::ATTEMPT_SECONDS.observe(duration.as_secs_f64());
+}
+
+/// Counts an attempt for as long as it lives, aborted or not.
+struct InFlight;
+
+impl InFlight {
+    fn count() -> Self {
+        metrics::IN_FLIGHT.inc();
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::IN_FLIGHT.dec();
+    }
+}
+
+impl Actor for EndpointActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.pump(context);
+    }
+}
+
+impl Handler<Enqueue> for EndpointActor {
+    type Result = ();
+
+    fn handle(&mut self, Enqueue(ids): Enqueue, context: &mut Context<Self>) {
+        ids.into_iter().for_each(|id| self.lane.on_due(id));
+        self.pump(context);
+    }
+}
+
+impl Handler<LookIntoRows> for EndpointActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LookIntoRows, context: &mut Context<Self>) {
+        self.lane.on_more_in_rows();
+        self.pump(context);
+    }
+}
+
+impl Handler<Deliver> for EndpointActor {
+    type Result = ();
+
+    fn handle(&mut self, Deliver { claimed, hold }: Deliver, context: &mut Context<Self>) {
+        let id = claimed.delivery.id.clone();
+        if self.lane.on_handed_over(id.clone()) {
+            self.cargo.insert(id, (claimed, hold));
+        }
+        self.pump(context);
+    }
+}
+
+impl Handler<Reconfigure> for EndpointActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Reconfigure, context: &mut Context<Self>) {
+        self.pump(context);
+    }
+}
+
+impl Handler<Drain> for EndpointActor {
+    type Result = ();
+
+    fn handle(&mut self, Drain { hard }: Drain, context: &mut Context<Self>) {
+        self.draining = true;
+        self.lane.pause();
+        if hard {
+            let given_up: Vec<_> = self.flying.drain().map(|(_, flight)| flight).collect();
+            given_up.iter().for_each(|flight| flight.abort.abort());
+            self.give_back(given_up.into_iter().map(|flight| flight.delivery).collect(), context);
+        }
+        self.pump(context);
+    }
+}
+
+impl Handler<Snapshot> for EndpointActor {
+    type Result = MessageResult<Snapshot>;
+
+    fn handle(&mut self, _: Snapshot, _: &mut Context<Self>) -> MessageResult<Snapshot> {
+        MessageResult(self.lane.snapshot(self.tools.clock.now()))
+    }
+}
+
+#[cfg(test)]
+impl Handler<Explode> for EndpointActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Explode, _: &mut Context<Self>) {
+        panic!("a test asked for it");
+    }
+}

@@ -1,0 +1,46 @@
+//! Behaviour over time; no arithmetic. What to do next is decided in `core`, actors carry it out.
+//!
+//! ```text
+//! ledger ──hand_over──▶ switchboard ──▶ endpoint actor (one an endpoint, pinned to an arbiter)
+//!                            │  no actor yet        ▲
+//!                            └────▶ supervisor ─────┘ starts it
+//! schedule ──due──▶ stager ──────────▶ │
+//! rows ──overdue, horizon──▶ stager    │ lapsed claims, expired payloads, old history ◀── janitor
+//! ```
+
+pub mod endpoint;
+pub mod janitor;
+pub mod stager;
+pub mod supervisor;
+pub mod switchboard;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hookseal_core::id::Minter;
+use hookseal_core::ports::{Clock, DeliveryRules, Schedule, Store, Vault};
+use hookseal_core::target::TargetRules;
+
+/// What every actor works with.
+#[derive(Clone)]
+#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
+pub struct Tools {
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// Due times.
+    pub schedule: Arc<dyn Schedule>,
+    /// Signing secrets.
+    pub vault: Arc<dyn Vault>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Attempt ids.
+    pub minter: Arc<Minter>,
+    /// Pauses and deadlines.
+    pub rules: DeliveryRules,
+    /// Which targets may be called.
+    pub targets: TargetRules,
+    /// Receivers' certificates.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// How long an endpoint's actor stays without work.
+    pub idle_after: Duration,
+}

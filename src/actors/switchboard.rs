@@ -1,0 +1,193 @@
+//! The way from committed rows to the actors: who speaks for an endpoint, and the places it lends.
+//!
+//! Never waits. What an actor could not be told waits in the rows, and the stager is asked to look
+//! there.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use actix::Addr;
+use hookseal_core::delivery::ClaimToken;
+use hookseal_core::gate::{Gate, Reservation};
+use hookseal_core::id::{DeliveryId, EndpointId};
+use hookseal_core::limits::SEALED_BYTES_IN_MEMORY;
+use hookseal_core::ports::{Claimed, Clock, Dispatch, HandOver};
+use parking_lot::RwLock;
+use tokio::sync::{Notify, Semaphore};
+
+use super::endpoint::{Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure};
+use super::supervisor::{Start, Supervisor};
+
+/// How to reach one endpoint's actor.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Its mailbox.
+    pub address: Addr<EndpointActor>,
+    /// The places it lends.
+    pub gate: Arc<Gate>,
+    /// Names this life of it.
+    pub token: ClaimToken,
+    /// Raised with every change of the endpoint's settings.
+    pub settings_version: Arc<AtomicU64>,
+}
+
+/// Lines to all actors that live.
+pub struct Switchboard {
+    lines: RwLock<HashMap<EndpointId, Line>>,
+    supervisor: OnceLock<Addr<Supervisor>>,
+    clock: Arc<dyn Clock>,
+    attempt_timeout: std::time::Duration,
+    /// Bytes of sealed payload that may still be kept in memory.
+    memory: Arc<Semaphore>,
+    closed: AtomicBool,
+    /// Asks the stager to look for overdue deliveries.
+    pub overdue: Notify,
+    /// Tells that an actor ended.
+    pub ended: Notify,
+}
+
+impl std::fmt::Debug for Switchboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Switchboard")
+            .field("lines", &self.lines.read().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Switchboard {
+    /// A switchboard without lines.
+    pub fn new(clock: Arc<dyn Clock>, attempt_timeout: std::time::Duration) -> Arc<Self> {
+        Arc::new(Self {
+            lines: RwLock::default(),
+            supervisor: OnceLock::new(),
+            clock,
+            attempt_timeout,
+            memory: Arc::new(Semaphore::new(SEALED_BYTES_IN_MEMORY)),
+            closed: AtomicBool::new(false),
+            overdue: Notify::new(),
+            ended: Notify::new(),
+        })
+    }
+
+    /// Connects the supervisor, which starts actors for endpoints without one.
+    pub fn connect(&self, supervisor: Addr<Supervisor>) {
+        self.supervisor.get_or_init(|| supervisor);
+    }
+
+    /// Lends no further place: the daemon drains.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// The line to an endpoint's actor.
+    pub fn line(&self, endpoint: &EndpointId) -> Option<Line> {
+        self.lines.read().get(endpoint).cloned()
+    }
+
+    /// All lines.
+    pub fn lines(&self) -> Vec<Line> {
+        self.lines.read().values().cloned().collect()
+    }
+
+    /// How many actors live.
+    pub fn len(&self) -> usize {
+        self.lines.read().len()
+    }
+
+    /// Whether no actor lives.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds the line to a new actor.
+    pub fn add(&self, endpoint: EndpointId, line: Line) {
+        self.lines.write().insert(endpoint, line);
+    }
+
+    /// Removes the line of one life of an actor, unless a newer one has taken its place.
+    pub fn remove(&self, endpoint: &EndpointId, token: ClaimToken) {
+        let mut lines = self.lines.write();
+        if lines.get(endpoint).is_some_and(|line| line.token == token) {
+            lines.remove(endpoint);
+        }
+        drop(lines);
+        self.ended.notify_waiters();
+    }
+
+    /// Tells an endpoint's actor of due deliveries, starting it if there is none.
+    pub fn enqueue(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>) {
+        let told = match self.line(endpoint) {
+            Some(line) => line.address.try_send(Enqueue(ids)).is_ok(),
+            None => self.start(endpoint, ids),
+        };
+        if !told {
+            self.overdue.notify_one();
+        }
+    }
+
+    /// Tells an endpoint's actor that the rows hold due deliveries, starting it if there is none.
+    pub fn look_into_rows(&self, endpoint: &EndpointId) {
+        // Untold, the next look through the rows finds them again.
+        let _ = match self.line(endpoint) {
+            Some(line) => line.address.try_send(LookIntoRows).is_ok(),
+            None => self.start(endpoint, Vec::new()),
+        };
+    }
+
+    fn start(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>) -> bool {
+        let start = Start { endpoint: endpoint.clone(), ids };
+        self.supervisor.get().is_some_and(|supervisor| supervisor.try_send(start).is_ok())
+    }
+
+    fn deliver(&self, endpoint: &EndpointId, claimed: Claimed, place: Reservation) {
+        let Some(line) = self.line(endpoint).filter(|line| line.token == place.token()) else {
+            // The actor died between reservation and commit. The claim lapses by itself.
+            return;
+        };
+        if line.address.try_send(Deliver { claimed, hold: place.redeem() }).is_err() {
+            tracing::error!(%endpoint, "a reserved delivery found no place; its claim will lapse");
+        }
+    }
+}
+
+impl Dispatch for Switchboard {
+    fn reserve(&self, endpoint: &EndpointId, bytes: usize) -> Option<Reservation> {
+        if self.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        let gate = self.lines.read().get(endpoint)?.gate.clone();
+        let bytes = u32::try_from(bytes).ok()?;
+        let memory = self.memory.clone().try_acquire_many_owned(bytes).ok()?;
+        let place = gate.reserve(self.clock.now(), self.attempt_timeout)?;
+        Some(place.holding(Box::new(memory)))
+    }
+
+    fn hand_over(&self, deliveries: Vec<HandOver>) {
+        for HandOver { delivery, claimed } in deliveries {
+            let endpoint = delivery.endpoint_id.clone();
+            match claimed {
+                Some((sealed, place)) => {
+                    self.deliver(&endpoint, Claimed { delivery, sealed }, place)
+                }
+                None => self.enqueue(&endpoint, vec![delivery.id]),
+            }
+        }
+    }
+
+    fn reconfigured(&self, endpoint: &EndpointId) {
+        match self.line(endpoint) {
+            Some(line) => {
+                // The actor compares the version before every attempt; the message only wakes it.
+                line.settings_version.fetch_add(1, Ordering::AcqRel);
+                let _ = line.address.try_send(Reconfigure);
+            }
+            // An endpoint that was enabled may have deliveries that waited for it.
+            None => {
+                if !self.start(endpoint, Vec::new()) {
+                    self.overdue.notify_one();
+                }
+            }
+        }
+    }
+}

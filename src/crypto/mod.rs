@@ -1,0 +1,18 @@
+//! Sealing payloads, signing requests, keeping secrets.
+
+pub mod seal;
+pub mod sign;
+pub mod vault;
+
+use hookseal_core::ports::Entropy;
+use rand::Rng;
+
+/// The thread's generator: seeded from the system, reseeded as it goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        rand::rng().fill_bytes(bytes);
+    }
+}

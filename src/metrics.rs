@@ -1,0 +1,113 @@
+//! What is counted and timed, by the names that dashboards rely on.
+
+use std::sync::LazyLock;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    TextEncoder,
+};
+
+macro_rules! registered {
+    ($metric:expr) => {{
+        let metric = $metric.expect("the metric's name and labels are well formed");
+        prometheus::register(Box::new(metric.clone())).expect("each metric is registered once");
+        metric
+    }};
+}
+
+/// Events accepted.
+pub static EVENTS_ACCEPTED: LazyLock<IntCounter> = LazyLock::new(|| {
+    registered!(IntCounter::new(
+        "hookseal_events_accepted_total",
+        "Events committed and answered 202."
+    ))
+});
+
+/// Publishes refused, by error code.
+pub static PUBLISHES_REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = Opts::new("hookseal_publishes_refused_total", "Publishes refused, by error code.");
+    registered!(IntCounterVec::new(opts, &["code"]))
+});
+
+/// Attempts that ended, by result: `delivered`, `answered` (not 2xx) or the error kind.
+pub static ATTEMPTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let opts = Opts::new("hookseal_attempts_total", "Attempts that ended, by result.");
+    registered!(IntCounterVec::new(opts, &["result"]))
+});
+
+/// Duration of attempts, in seconds.
+pub static ATTEMPT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    let opts =
+        HistogramOpts::new("hookseal_attempt_seconds", "Duration of attempts.").buckets(vec![
+            0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
+        ]);
+    registered!(Histogram::with_opts(opts))
+});
+
+/// Time from acceptance to the first attempt's start, in seconds.
+pub static FIRST_ATTEMPT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    let opts = HistogramOpts::new(
+        "hookseal_first_attempt_delay_seconds",
+        "Time from acceptance to the start of the first attempt.",
+    )
+    .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0]);
+    registered!(Histogram::with_opts(opts))
+});
+
+/// Rows of ledger batches.
+pub static LEDGER_BATCH_ROWS: LazyLock<Histogram> = LazyLock::new(|| {
+    let opts = HistogramOpts::new("hookseal_ledger_batch_rows", "Rows of one ledger transaction.")
+        .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0]);
+    registered!(Histogram::with_opts(opts))
+});
+
+/// Duration of ledger transactions, in seconds.
+pub static LEDGER_COMMIT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    let opts =
+        HistogramOpts::new("hookseal_ledger_commit_seconds", "Duration of ledger transactions.")
+            .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0]);
+    registered!(Histogram::with_opts(opts))
+});
+
+/// Endpoint actors alive.
+pub static ACTORS: LazyLock<IntGauge> = LazyLock::new(|| {
+    registered!(IntGauge::new("hookseal_endpoint_actors", "Endpoint actors alive."))
+});
+
+/// Attempts in flight.
+pub static IN_FLIGHT: LazyLock<IntGauge> = LazyLock::new(|| {
+    registered!(IntGauge::new("hookseal_attempts_in_flight", "Attempts in flight."))
+});
+
+/// Sealed bytes in memory on their way to a first attempt.
+pub static SEALED_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
+    registered!(IntGauge::new(
+        "hookseal_sealed_bytes_in_memory",
+        "Sealed bytes in memory between acceptance and first attempt."
+    ))
+});
+
+/// Claims whose holder was gone.
+pub static CLAIMS_LOST: LazyLock<IntCounter> = LazyLock::new(|| {
+    registered!(IntCounter::new("hookseal_claims_lost_total", "Claims whose holder was gone."))
+});
+
+/// Endpoint actors that panicked and were rebuilt.
+pub static ACTOR_PANICS: LazyLock<IntCounter> = LazyLock::new(|| {
+    registered!(IntCounter::new("hookseal_actor_panics_total", "Endpoint actors that panicked."))
+});
+
+/// Requests answered, by method, route and status.
+pub static HTTP_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let opts = HistogramOpts::new("hookseal_http_seconds", "Duration of requests to the API.")
+        .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0]);
+    registered!(HistogramVec::new(opts, &["method", "route", "status"]))
+});
+
+/// All metrics in Prometheus' text format.
+pub fn render() -> Vec<u8> {
+    let mut text = Vec::new();
+    let families = prometheus::gather();
+    TextEncoder::new().encode(&families, &mut text).expect("writing to memory does not fail");
+    text
+}

@@ -1,0 +1,248 @@
+//! `core`'s store over sea-orm: one code for SQLite and PostgreSQL.
+//!
+//! ```text
+//! reads ──────────────▶ readers (pool)
+//! admin writes ───────▶ writer  (SQLite: the one writing connection; PostgreSQL: the same pool)
+//! accept/claim/settle ▶ ledger's queue ▶ one task ▶ one transaction a batch
+//! ```
+//!
+//! Database work runs on a runtime of its own, so that a connection's socket is never served by a
+//! thread that is busy sealing.
+
+mod archive;
+mod directory;
+mod keyring;
+mod ledger;
+mod rows;
+mod upkeep;
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hookseal_core::error::{Error, Result};
+use hookseal_core::ports::Dispatch;
+use hookseal_migration::Migrator;
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+
+pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
+
+/// How long a caller waits for a connection or a lock before it hears that the store is away.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Name of the database file in the data directory.
+const SQLITE_FILE: &str = "hookseal.sqlite3";
+/// Key of the advisory lock that keeps a PostgreSQL database to one node.
+const NODE_LOCK: i64 = 0x686f_6f6b_7365_616c;
+
+/// Connections to the database, migrated and checked.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    readers: DatabaseConnection,
+    writer: DatabaseConnection,
+    /// The ledger's own: on PostgreSQL its plans are pinned to indexes.
+    ledger: DatabaseConnection,
+}
+
+impl Connections {
+    /// Opens the database at `url`, or the embedded one in `data_dir`, and brings its schema up to
+    /// date.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it can't be reached, [`Error::Broken`] when it would not keep
+    /// what it acknowledges or when another node holds it.
+    pub async fn open(url: Option<&str>, data_dir: &Path) -> Result<Self> {
+        let connections = match url {
+            None => {
+                let file = data_dir.join(SQLITE_FILE);
+                Self::open_sqlite(&format!("sqlite://{}?mode=rwc", file.display())).await?
+            }
+            Some(url) if url.starts_with("sqlite:") => Self::open_sqlite(url).await?,
+            Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+                Self::open_postgres(url).await?
+            }
+            Some(_) => {
+                return Err(Error::invalid("database_url", "a sqlite: or postgres: URL"));
+            }
+        };
+        Migrator::up(&connections.writer, None).await.map_err(unavailable)?;
+        Ok(connections)
+    }
+
+    async fn open_sqlite(url: &str) -> Result<Self> {
+        let options = |connections| {
+            let mut options = ConnectOptions::new(url.to_owned());
+            options
+                .max_connections(connections)
+                .min_connections(1)
+                .acquire_timeout(PATIENCE)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_before_acquire(false)
+                .sqlx_logging(false)
+                .map_sqlx_sqlite_opts(|sqlite| {
+                    // NORMAL loses acknowledged commits at a power cut.
+                    sqlite
+                        .journal_mode(SqliteJournalMode::Wal)
+                        .synchronous(SqliteSynchronous::Full)
+                        .foreign_keys(true)
+                        .busy_timeout(PATIENCE)
+                        .statement_cache_capacity(256)
+                });
+            options
+        };
+        let writer = Database::connect(options(1)).await.map_err(unavailable)?;
+        let readers = Database::connect(options(4)).await.map_err(unavailable)?;
+        for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", "2")] {
+            let found = pragma_value(&writer, pragma).await?;
+            if found != wanted {
+                return Err(Error::broken(
+                    "the SQLite database",
+                    format!("{pragma} is {found}, expected {wanted}"),
+                ));
+            }
+        }
+        Ok(Self { readers, ledger: writer.clone(), writer })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self> {
+        let options = |connections, settings: &'static [(&str, &str)]| {
+            let mut options = ConnectOptions::new(url.to_owned());
+            options
+                .max_connections(connections)
+                .acquire_timeout(PATIENCE)
+                .connect_timeout(PATIENCE)
+                .sqlx_logging(false)
+                .map_sqlx_postgres_opts(move |postgres| {
+                    postgres
+                        .application_name("hookseal")
+                        .options([("statement_timeout", "10s"), ("lock_timeout", "5s")])
+                        .options(settings.iter().copied())
+                });
+            options
+        };
+        let pool = Database::connect(options(8, &[])).await.map_err(unavailable)?;
+        // Statistics of queue-like tables lag, and a sequential scan is then one bad guess away.
+        let pinned = &[("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")];
+        let ledger = Database::connect(options(1, pinned)).await.map_err(unavailable)?;
+        for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
+            let sql = format!("SELECT current_setting('{setting}')");
+            if text_value(&pool, sql).await? == "off" {
+                return Err(Error::broken(
+                    "the PostgreSQL database",
+                    format!("{setting} is off: an accepted event could be lost"),
+                ));
+            }
+        }
+        Ok(Self { readers: pool.clone(), writer: pool, ledger })
+    }
+
+    /// Keeps other nodes off a PostgreSQL database for as long as the answered transaction lives.
+    /// SQLite needs none: its data directory is locked.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] when another node holds it.
+    pub async fn lock_node(&self) -> Result<Option<NodeLock>> {
+        if self.writer.get_database_backend() != DbBackend::Postgres {
+            return Ok(None);
+        }
+        let session = self.writer.begin().await.map_err(unavailable)?;
+        let sql = format!("SELECT pg_try_advisory_xact_lock({NODE_LOCK})::text");
+        if text_value(&session, sql).await? == "true" {
+            Ok(Some(NodeLock { _session: session }))
+        } else {
+            Err(Error::broken("the PostgreSQL database", "another node is running on it"))
+        }
+    }
+
+    /// Closes all connections, so that nothing is left half-written.
+    pub async fn close(self) {
+        for connection in [self.readers, self.ledger, self.writer] {
+            // A pool that is already closed is as closed as asked for.
+            let _ = connection.close().await;
+        }
+    }
+}
+
+/// Holds the one place on a PostgreSQL database.
+#[derive(Debug)]
+pub struct NodeLock {
+    _session: DatabaseTransaction,
+}
+
+async fn pragma_value(db: &DatabaseConnection, pragma: &str) -> Result<String> {
+    let sql = format!("SELECT CAST({pragma} AS text) FROM pragma_{pragma}");
+    text_value(db, sql).await
+}
+
+async fn text_value(db: &impl ConnectionTrait, sql: String) -> Result<String> {
+    let statement = Statement::from_string(db.get_database_backend(), sql);
+    let row = db.query_one_raw(statement).await.map_err(unavailable)?;
+    let row = row.ok_or(Error::Broken { what: "a database setting", source: None })?;
+    row.try_get_by_index(0).map_err(broken_row)
+}
+
+/// The store.
+#[derive(Clone, Debug)]
+pub struct SqlStore {
+    connections: Connections,
+    runtime: tokio::runtime::Handle,
+    ledger: ledger::Queue,
+}
+
+impl SqlStore {
+    /// A store over `connections`, whose work runs on `runtime`. Deliveries are passed to
+    /// `dispatch` as soon as they are committed.
+    pub fn start(
+        connections: Connections,
+        runtime: tokio::runtime::Handle,
+        dispatch: Arc<dyn Dispatch>,
+    ) -> Self {
+        let ledger = ledger::start(&connections.ledger, &runtime, dispatch);
+        Self { connections, runtime, ledger }
+    }
+
+    fn readers(&self) -> DatabaseConnection {
+        self.connections.readers.clone()
+    }
+
+    fn writer(&self) -> DatabaseConnection {
+        self.connections.writer.clone()
+    }
+
+    /// Runs database work on the store's runtime.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        match self.runtime.spawn(work).await {
+            Ok(result) => result,
+            Err(panic) => Err(Error::broken("a store task", panic)),
+        }
+    }
+}
+
+/// Begins a transaction that writes. On SQLite it takes the write lock at once: one that reads first
+/// would fail if another process wrote in between.
+async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    db.begin_with_options(TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..Default::default()
+    })
+    .await
+}
+
+/// A driver's error: the database is away or full, and may be back soon.
+fn unavailable(error: DbErr) -> Error {
+    Error::unavailable("the database", error)
+}
+
+/// A row that does not read as it was written.
+fn broken_row(error: DbErr) -> Error {
+    Error::broken("a stored row", error)
+}

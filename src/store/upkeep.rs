@@ -1,0 +1,343 @@
+//! What is due, what lapsed and what is over.
+
+use std::collections::{HashMap, HashSet};
+
+use async_trait::async_trait;
+use hookseal_core::delivery::{Delivery, Progress, Status};
+use hookseal_core::error::{Error, Result};
+use hookseal_core::id::{DeliveryId, EndpointId};
+use hookseal_core::ports::{Due, Upkeep};
+use hookseal_core::retention::{OVERDUE_GRACE, RetentionHours, Sweep, sweep};
+use hookseal_core::time::Timestamp;
+use hookseal_entity::{delivery, delivery_attempt, endpoint, event, sealed_payload, session};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend,
+    EntityTrait, IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+};
+
+use super::rows::delivery_row;
+use super::{SqlStore, begin_write, broken_row, rows, unavailable};
+
+#[async_trait]
+impl Upkeep for SqlStore {
+    async fn endpoints_due(
+        &self,
+        now: Timestamp,
+        after: Option<&EndpointId>,
+        limit: usize,
+    ) -> Result<Vec<EndpointId>> {
+        let db = self.readers();
+        let after = after.map(ToString::to_string).unwrap_or_default();
+        self.run(async move {
+            // Hops from endpoint to endpoint through the partial index: the cost is that of the
+            // endpoints that have something pending, however much that is.
+            let sql = "WITH RECURSIVE waiting(endpoint_id) AS (
+                    SELECT min(endpoint_id) FROM deliveries
+                    WHERE status = 'pending' AND endpoint_id > $1
+                UNION ALL
+                    SELECT (SELECT min(endpoint_id) FROM deliveries
+                            WHERE status = 'pending' AND endpoint_id > waiting.endpoint_id)
+                    FROM waiting WHERE waiting.endpoint_id IS NOT NULL
+                )
+                SELECT endpoints.id FROM waiting
+                JOIN endpoints ON endpoints.id = waiting.endpoint_id
+                WHERE endpoints.enabled AND EXISTS (
+                    SELECT 1 FROM deliveries
+                    WHERE deliveries.endpoint_id = waiting.endpoint_id
+                    AND deliveries.status = 'pending' AND deliveries.next_attempt_at_ms <= $2)
+                LIMIT $3";
+            let values = [after.into(), now.as_ms().into(), (limit as i64).into()];
+            let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+            let rows = db.query_all_raw(statement).await.map_err(unavailable)?;
+            rows.iter()
+                .map(|row| row.try_get_by_index::<String>(0).map(EndpointId::from_row))
+                .collect::<Result<_, _>>()
+                .map_err(broken_row)
+        })
+        .await
+    }
+
+    async fn due(
+        &self,
+        endpoint: &EndpointId,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DeliveryId>> {
+        use delivery::Column::{EndpointId, Id, NextAttemptAtMs};
+        let (db, endpoint) = (self.readers(), endpoint.to_string());
+        self.run(async move {
+            let ids: Vec<String> = pending()
+                .select_only()
+                .column(Id)
+                .filter(EndpointId.eq(endpoint))
+                .filter(NextAttemptAtMs.lte(now.as_ms()))
+                .order_by(NextAttemptAtMs, Order::Asc)
+                .order_by(Id, Order::Asc)
+                .limit(limit as u64)
+                .into_tuple()
+                .all(&db)
+                .await
+                .map_err(unavailable)?;
+            Ok(ids.into_iter().map(DeliveryId::from_row).collect())
+        })
+        .await
+    }
+
+    async fn upcoming(
+        &self,
+        after: (Timestamp, Option<&DeliveryId>),
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>> {
+        use delivery::Column::{EndpointId as Endpoint, Id, NextAttemptAtMs};
+        let db = self.readers();
+        let (after, last) = (after.0, after.1.map(ToString::to_string));
+        self.run(async move {
+            let beyond = match last {
+                None => Condition::all().add(NextAttemptAtMs.gt(after.as_ms())),
+                Some(last) => Condition::any()
+                    .add(NextAttemptAtMs.gt(after.as_ms()))
+                    .add(Condition::all().add(NextAttemptAtMs.eq(after.as_ms())).add(Id.gt(last))),
+            };
+            let rows: Vec<(i64, String, String)> = pending()
+                .select_only()
+                .columns([NextAttemptAtMs, Id, Endpoint])
+                .filter(beyond)
+                .filter(NextAttemptAtMs.lte(until.as_ms()))
+                .order_by(NextAttemptAtMs, Order::Asc)
+                .order_by(Id, Order::Asc)
+                .limit(limit as u64)
+                .into_tuple()
+                .all(&db)
+                .await
+                .map_err(unavailable)?;
+            let due = rows.into_iter().map(|(at, id, endpoint)| Due {
+                at: Timestamp::from_ms(at),
+                id: DeliveryId::from_row(id),
+                endpoint_id: EndpointId::from_row(endpoint),
+            });
+            Ok(due.collect())
+        })
+        .await
+    }
+
+    async fn release_lapsed(
+        &self,
+        lapsed_by: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<usize> {
+        use delivery::Column::{ClaimExpiresAtMs, Id, Status as StatusColumn};
+        let db = self.writer();
+        self.run(async move {
+            let tx = begin_write(&db).await.map_err(unavailable)?;
+            let lapsed = delivery::Entity::find()
+                .filter(StatusColumn.eq(Status::Delivering.as_str()))
+                .filter(ClaimExpiresAtMs.lte(lapsed_by.as_ms()))
+                .order_by(ClaimExpiresAtMs, Order::Asc)
+                .order_by(Id, Order::Asc)
+                .limit(limit as u64);
+            let lapsed = locked(lapsed, &tx).await?;
+            let retentions = endpoint_facts(&tx, &lapsed).await?;
+            for delivery in &lapsed {
+                let retention = retentions
+                    .get(delivery.endpoint_id.as_str())
+                    .map_or(RetentionHours::default(), |facts| facts.retention);
+                let progress = delivery
+                    .progress
+                    .lose_claim(retention, now)
+                    .map_err(|illegal| Error::broken("a claimed delivery", illegal))?;
+                write(&tx, delivery, progress).await?;
+            }
+            tx.commit().await.map_err(unavailable)?;
+            Ok(lapsed.len())
+        })
+        .await
+    }
+
+    async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
+        let db = self.writer();
+        self.run(async move {
+            let tx = begin_write(&db).await.map_err(unavailable)?;
+            let disabled = Query::select()
+                .column(endpoint::Column::Id)
+                .from(endpoint::Entity)
+                .and_where(Expr::col(endpoint::Column::Enabled).eq(false))
+                .to_owned();
+            // A late schedule of an enabled endpoint is let be for a day; without this condition
+            // such rows would fill every batch.
+            let may_be_over = Condition::any()
+                .add(StatusColumn.eq(Status::Failed.as_str()))
+                .add(EndpointId.in_subquery(disabled))
+                .add(PayloadExpiresAtMs.lte(now.minus(OVERDUE_GRACE).as_ms()));
+            let candidates = delivery::Entity::find()
+                .filter(StatusColumn.is_in([Status::Pending.as_str(), Status::Failed.as_str()]))
+                .filter(PayloadExpiresAtMs.lte(now.as_ms()))
+                .filter(may_be_over)
+                .order_by(PayloadExpiresAtMs, Order::Asc)
+                .order_by(Id, Order::Asc)
+                .limit(limit as u64);
+            let candidates = locked(candidates, &tx).await?;
+            let facts = endpoint_facts(&tx, &candidates).await?;
+            for delivery in &candidates {
+                let Some(expires_at) = delivery.progress.payload_expires_at else { continue };
+                let enabled =
+                    facts.get(delivery.endpoint_id.as_str()).is_some_and(|facts| facts.enabled);
+                match sweep(delivery.progress.status, expires_at, enabled, now) {
+                    Sweep::Keep => {}
+                    Sweep::Expire => {
+                        let progress = delivery
+                            .progress
+                            .expire(now)
+                            .map_err(|illegal| Error::broken("an expired delivery", illegal))?;
+                        write(&tx, delivery, progress).await?;
+                    }
+                }
+            }
+            tx.commit().await.map_err(unavailable)?;
+            Ok(candidates.len())
+        })
+        .await
+    }
+
+    async fn purge(
+        &self,
+        before: Timestamp,
+        keyed_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize> {
+        use event::Column::{CreatedAtMs, Id, IdempotencyKey};
+        let db = self.writer();
+        self.run(async move {
+            let tx = begin_write(&db).await.map_err(unavailable)?;
+            let retained = Query::select()
+                .expr(Expr::value(1))
+                .from(delivery::Entity)
+                .and_where(
+                    Expr::col((delivery::Entity, delivery::Column::EventId))
+                        .equals((event::Entity, Id)),
+                )
+                .and_where(Expr::col(delivery::Column::PayloadScrubbedAtMs).is_null())
+                .to_owned();
+            let keyed = Condition::any()
+                .add(IdempotencyKey.is_null())
+                .add(CreatedAtMs.lt(keyed_before.as_ms()));
+            let events: Vec<String> = event::Entity::find()
+                .select_only()
+                .column(Id)
+                .filter(Id.lt(hookseal_core::id::floor_id("evt_", before)))
+                .filter(keyed)
+                .filter(Expr::exists(retained).not())
+                .order_by(Id, Order::Asc)
+                .limit(limit as u64)
+                .into_tuple()
+                .all(&tx)
+                .await
+                .map_err(unavailable)?;
+            if events.is_empty() {
+                return Ok(0);
+            }
+            let deliveries: Vec<String> = delivery::Entity::find()
+                .select_only()
+                .column(delivery::Column::Id)
+                .filter(delivery::Column::EventId.is_in(&events))
+                .into_tuple()
+                .all(&tx)
+                .await
+                .map_err(unavailable)?;
+            for chunk in deliveries.chunks(1000) {
+                delivery_attempt::Entity::delete_many()
+                    .filter(delivery_attempt::Column::DeliveryId.is_in(chunk))
+                    .exec(&tx)
+                    .await
+                    .map_err(unavailable)?;
+                delivery::Entity::delete_many()
+                    .filter(delivery::Column::Id.is_in(chunk))
+                    .exec(&tx)
+                    .await
+                    .map_err(unavailable)?;
+            }
+            session::Entity::delete_many()
+                .filter(session::Column::TerminalEventId.is_in(&events))
+                .exec(&tx)
+                .await
+                .map_err(unavailable)?;
+            event::Entity::delete_many()
+                .filter(Id.is_in(&events))
+                .exec(&tx)
+                .await
+                .map_err(unavailable)?;
+            tx.commit().await.map_err(unavailable)?;
+            Ok(events.len())
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let (readers, writer) = (self.readers(), self.connections.ledger.clone());
+        self.run(async move {
+            readers.ping().await.map_err(unavailable)?;
+            writer.ping().await.map_err(unavailable)
+        })
+        .await
+    }
+}
+
+fn pending() -> Select<delivery::Entity> {
+    delivery::Entity::find().filter(delivery::Column::Status.eq(Status::Pending.as_str()))
+}
+
+/// Reads rows and keeps others off them until the transaction ends; rows that somebody else works
+/// on are left to them.
+async fn locked(
+    query: Select<delivery::Entity>,
+    tx: &DatabaseTransaction,
+) -> Result<Vec<Delivery>> {
+    let query = match tx.get_database_backend() {
+        DbBackend::Postgres => {
+            query.lock_with_behavior(LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
+        }
+        // SQLite has one writer: the transaction that has begun to write.
+        _ => query,
+    };
+    let rows = query.all(tx).await.map_err(unavailable)?;
+    rows.into_iter().map(rows::delivery).collect()
+}
+
+struct EndpointFacts {
+    enabled: bool,
+    retention: RetentionHours,
+}
+
+async fn endpoint_facts(
+    tx: &DatabaseTransaction,
+    deliveries: &[Delivery],
+) -> Result<HashMap<String, EndpointFacts>> {
+    let ids: HashSet<&str> = deliveries.iter().map(|d| d.endpoint_id.as_str()).collect();
+    let rows = endpoint::Entity::find()
+        .filter(endpoint::Column::Id.is_in(ids))
+        .all(tx)
+        .await
+        .map_err(unavailable)?;
+    let facts = rows.into_iter().map(|row| {
+        let retention = RetentionHours::new(row.retention_hours).unwrap_or_default();
+        (row.id, EndpointFacts { enabled: row.enabled, retention })
+    });
+    Ok(facts.collect())
+}
+
+/// Replaces a delivery's row by what the machine made of it; a scrubbed payload goes with it.
+async fn write(tx: &DatabaseTransaction, before: &Delivery, progress: Progress) -> Result<()> {
+    let after = Delivery { progress, ..before.clone() };
+    let row = delivery_row(&after).into_active_model();
+    delivery::Entity::update(row.reset_all()).exec(tx).await.map_err(unavailable)?;
+    if !after.progress.has_payload() {
+        sealed_payload::Entity::delete_by_id(after.id.as_str())
+            .exec(tx)
+            .await
+            .map_err(unavailable)?;
+    }
+    Ok(())
+}
