@@ -1,9 +1,16 @@
-//! The daemon.
+//! The daemon: everything that touches the world. The domain is in `hookseal-core`; what happens to
+//! an event, and where, is drawn in `docs/architecture.md`.
 
 pub mod actors;
+pub mod api;
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod courier;
 pub mod crypto;
+pub mod demo;
 pub mod metrics;
 pub mod schedule;
 pub mod store;
+pub mod telemetry;

@@ -169,14 +169,13 @@ impl Admin {
         Ok(Secret::new(secret))
     }
 
-    /// Who holds the API key `presented`.
+    /// Who holds the API key whose keyed hash is `hash`.
     ///
     /// # Errors
     /// [`Error::Unauthenticated`] for a key that is unknown or disabled, [`Error::Frozen`] for one
     /// of a frozen organization.
-    pub async fn authenticate(&self, presented: &str) -> Result<Caller> {
-        let hash = self.parts.vault.hash_api_key(presented);
-        match self.parts.store.api_key(&hash).await? {
+    pub async fn authenticate(&self, hash: &str) -> Result<Caller> {
+        match self.parts.store.api_key(hash).await? {
             Some((key, frozen)) if key.enabled => match key.organization_id {
                 None => Ok(Caller::Platform),
                 Some(_) if frozen => Err(Error::Frozen),

@@ -22,7 +22,7 @@ use hookseal_entity::{delivery, delivery_attempt, event, organization, sealed_pa
 use sea_orm::sea_query::{OnConflict, Query, SimpleExpr};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
-    FromQueryResult, IntoActiveModel, QueryFilter, Statement, Value,
+    FromQueryResult, IntoActiveModel, QueryFilter, RuntimeErr, Statement, Value,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -127,8 +127,7 @@ async fn write_batches(
     let mut first = queue.recv().await;
     while let Some(write) = first.take() {
         let (mut rows, mut bytes) = (write.rows(), write.bytes());
-        let mut batch = Batch::default();
-        batch.push(write);
+        let mut batch = vec![write];
         while rows < LEDGER_BATCH_ROWS && bytes < LEDGER_BATCH_BYTES {
             let Ok(write) = queue.try_recv() else { break };
             if rows + write.rows() > LEDGER_BATCH_ROWS || bytes + write.bytes() > LEDGER_BATCH_BYTES
@@ -142,80 +141,76 @@ async fn write_batches(
         }
         metrics::LEDGER_BATCH_ROWS.observe(rows as f64);
         let timer = metrics::LEDGER_COMMIT_SECONDS.start_timer();
-        let result = commit(&db, &batch).await;
+        write_batch(&db, batch, &*dispatch).await;
         timer.observe_duration();
-        match result {
-            Ok(outcome) => batch.answer(outcome, &*dispatch),
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    rows,
-                    "ledger batch failed"
-                );
-                batch.refuse(&error);
-            }
-        }
         if first.is_none() {
             first = queue.recv().await;
         }
     }
 }
 
-#[derive(Default)]
-struct Batch {
-    acceptances: Vec<(Box<Acceptance>, Reply<Accepted>)>,
-    claims: Vec<(ClaimRequest, Reply<Vec<Claimed>>)>,
-    settlements: Vec<(Vec<Settlement>, Reply<Vec<bool>>)>,
+/// Commits a batch and answers its callers. A statement that the database refuses is somebody's in
+/// particular: each write is then tried alone, so that nobody fails for another's sake.
+async fn write_batch(db: &DatabaseConnection, batch: Vec<Write>, dispatch: &dyn Dispatch) {
+    match commit(db, &batch).await {
+        Ok(outcome) => answer(batch, outcome, dispatch),
+        Err(failure) if batch.len() > 1 && failure.is_refusal() => {
+            for write in batch {
+                Box::pin(write_batch(db, vec![write], dispatch)).await;
+            }
+        }
+        Err(failure) => {
+            let error = Error::from(failure);
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                writes = batch.len(),
+                "ledger batch failed"
+            );
+            batch.into_iter().for_each(|write| refuse(write, &error));
+        }
+    }
 }
 
-/// What a committed batch came to, each list in the order of the batch.
+/// What a committed batch came to; acceptances in the order of the batch.
 struct BatchOutcome {
     accepted: Vec<Accepted>,
     claimed: HashMap<DeliveryId, Claimed>,
     settled: HashSet<String>,
 }
 
-impl Batch {
-    fn push(&mut self, write: Write) {
+/// Passes what was committed on, then answers every caller. A caller that is gone is no error: the
+/// rows are the truth.
+fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
+    let BatchOutcome { accepted, mut claimed, settled } = outcome;
+    let mut accepted = accepted.into_iter();
+    for write in batch {
         match write {
-            Write::Accept(acceptance, reply) => self.acceptances.push((acceptance, reply)),
-            Write::Claim(request, reply) => self.claims.push((request, reply)),
-            Write::Settle(settlements, reply) => self.settlements.push((settlements, reply)),
-        }
-    }
-
-    /// Passes what was committed on, then answers every caller. A caller that is gone is no error:
-    /// the rows are the truth.
-    fn answer(self, mut outcome: BatchOutcome, dispatch: &dyn Dispatch) {
-        for ((acceptance, reply), accepted) in self.acceptances.into_iter().zip(outcome.accepted) {
-            if matches!(accepted, Accepted::Committed) {
-                dispatch
-                    .hand_over(acceptance.deliveries.into_iter().filter_map(hand_over).collect());
+            Write::Accept(acceptance, reply) => {
+                let Some(verdict) = accepted.next() else { continue };
+                if matches!(verdict, Accepted::Committed) {
+                    let deliveries = acceptance.deliveries.into_iter();
+                    dispatch.hand_over(deliveries.filter_map(hand_over).collect());
+                }
+                let _ = reply.send(Ok(verdict));
             }
-            let _ = reply.send(Ok(accepted));
-        }
-        for (request, reply) in self.claims {
-            let claimed = request.ids.iter().filter_map(|id| outcome.claimed.remove(id)).collect();
-            let _ = reply.send(Ok(claimed));
-        }
-        for (settlements, reply) in self.settlements {
-            let stood =
-                settlements.iter().map(|s| outcome.settled.contains(s.id.as_str())).collect();
-            let _ = reply.send(Ok(stood));
+            Write::Claim(request, reply) => {
+                let mine = request.ids.iter().filter_map(|id| claimed.remove(id)).collect();
+                let _ = reply.send(Ok(mine));
+            }
+            Write::Settle(settlements, reply) => {
+                let stood = settlements.iter().map(|s| settled.contains(s.id.as_str())).collect();
+                let _ = reply.send(Ok(stood));
+            }
         }
     }
+}
 
-    fn refuse(self, error: &Error) {
-        let again = || Error::unavailable("the database", error.to_string());
-        for (_, reply) in self.acceptances {
-            let _ = reply.send(Err(again()));
-        }
-        for (_, reply) in self.claims {
-            let _ = reply.send(Err(again()));
-        }
-        for (_, reply) in self.settlements {
-            let _ = reply.send(Err(again()));
-        }
+fn refuse(write: Write, error: &Error) {
+    let again = Error::unavailable("the database", error.to_string());
+    match write {
+        Write::Accept(_, reply) => drop(reply.send(Err(again))),
+        Write::Claim(_, reply) => drop(reply.send(Err(again))),
+        Write::Settle(_, reply) => drop(reply.send(Err(again))),
     }
 }
 
@@ -228,23 +223,43 @@ fn hand_over(new: NewDelivery) -> Option<HandOver> {
     }
 }
 
-async fn commit(db: &DatabaseConnection, batch: &Batch) -> Result<BatchOutcome> {
+async fn commit(db: &DatabaseConnection, batch: &[Write]) -> Result<BatchOutcome, Failure> {
     let mut tries = 0;
     loop {
         match try_commit(db, batch).await {
-            Err(Failure::Driver(error)) if tries < CONFLICT_RETRIES && is_conflict(&error) => {
-                tries += 1;
-            }
-            Err(Failure::Driver(error)) => return Err(unavailable(error)),
-            Err(Failure::Row(error)) => return Err(error),
-            Ok(outcome) => return Ok(outcome),
+            Err(failure) if tries < CONFLICT_RETRIES && failure.is_conflict() => tries += 1,
+            result => return result,
         }
     }
 }
 
+/// Why a transaction did not commit.
 enum Failure {
     Driver(DbErr),
     Row(Error),
+}
+
+impl Failure {
+    /// Trying the same batch again may pass: a serialization failure or a deadlock.
+    fn is_conflict(&self) -> bool {
+        let code = self.database_code();
+        matches!(code.as_deref(), Some("40001" | "40P01"))
+    }
+
+    /// The database read a statement and refused it, or a row does not read as it was written.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Row(_)) || self.database_code().is_some()
+    }
+
+    fn database_code(&self) -> Option<String> {
+        match self {
+            Self::Driver(DbErr::Exec(RuntimeErr::SqlxError(error)))
+            | Self::Driver(DbErr::Query(RuntimeErr::SqlxError(error))) => {
+                Some(error.as_database_error()?.code().unwrap_or_default().into_owned())
+            }
+            Self::Driver(_) | Self::Row(_) => None,
+        }
+    }
 }
 
 impl From<DbErr> for Failure {
@@ -259,19 +274,27 @@ impl From<Error> for Failure {
     }
 }
 
-/// Whether trying the same batch again may pass: serialization failure or deadlock.
-fn is_conflict(error: &DbErr) -> bool {
-    let text = error.to_string();
-    ["40001", "40P01", "deadlock detected", "could not serialize"]
-        .iter()
-        .any(|sign| text.contains(sign))
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Driver(error) => unavailable(error),
+            Failure::Row(error) => error,
+        }
+    }
 }
 
-async fn try_commit(db: &DatabaseConnection, batch: &Batch) -> Result<BatchOutcome, Failure> {
+async fn try_commit(db: &DatabaseConnection, batch: &[Write]) -> Result<BatchOutcome, Failure> {
+    let (mut acceptances, mut claims, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
+    for write in batch {
+        match write {
+            Write::Accept(acceptance, _) => acceptances.push(&**acceptance),
+            Write::Claim(request, _) => claims.push(request),
+            Write::Settle(items, _) => settlements.extend(items),
+        }
+    }
     let tx = begin_write(db).await?;
-    let settled = settle(&tx, batch.settlements.iter().flat_map(|(items, _)| items)).await?;
-    let claimed = claim(&tx, &batch.claims).await?;
-    let acceptances: Vec<&Acceptance> = batch.acceptances.iter().map(|(a, _)| &**a).collect();
+    let settled = settle(&tx, &settlements).await?;
+    let claimed = claim(&tx, &claims).await?;
     let accepted = accept(&tx, &acceptances).await?;
     tx.commit().await?;
     Ok(BatchOutcome { accepted, claimed, settled })
@@ -470,12 +493,12 @@ async fn insert_deliveries<'a>(
 
 /// The machine's `claim` as one guarded statement for the whole batch; only what is pending and
 /// still has its payload is claimed.
-async fn claim<R>(
+async fn claim(
     tx: &DatabaseTransaction,
-    claims: &[(ClaimRequest, R)],
+    claims: &[&ClaimRequest],
 ) -> Result<HashMap<DeliveryId, Claimed>, Failure> {
     let mut rows: Vec<Vec<Value>> = Vec::new();
-    for (request, _) in claims {
+    for request in claims {
         for id in &request.ids {
             rows.push(vec![
                 id.as_str().into(),
@@ -495,7 +518,7 @@ async fn claim<R>(
         "WITH {list} UPDATE deliveries SET status = '{delivering}', next_attempt_at_ms = NULL, \
          claim_token = c.token, claim_expires_at_ms = c.expires_at_ms, updated_at_ms = c.now_ms \
          FROM c WHERE deliveries.id = c.k AND deliveries.status = '{pending}' \
-         AND deliveries.payload_scrubbed_at_ms IS NULL RETURNING deliveries.*",
+         AND deliveries.payload_scrubbed_at_ms IS NULL RETURNING *",
         delivering = Status::Delivering.as_str(),
         pending = Status::Pending.as_str(),
     );
@@ -522,9 +545,8 @@ async fn claim<R>(
 /// Writes the ends of claims that still stand; answers their ids.
 async fn settle(
     tx: &DatabaseTransaction,
-    settlements: impl Iterator<Item = &Settlement>,
+    settlements: &[&Settlement],
 ) -> Result<HashSet<String>, DbErr> {
-    let settlements: Vec<&Settlement> = settlements.collect();
     let mut settled = HashSet::with_capacity(settlements.len());
     for chunk in settlements.chunks(INSERT_ROWS) {
         for row in tx.query_all_raw(settle_statement(tx, chunk)).await? {

@@ -1,0 +1,71 @@
+//! Who is calling: a bearer key, found by its keyed hash.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+use hookseal_core::access::Caller;
+use hookseal_core::error::{Error, Result};
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Api;
+
+/// How long a key that was found is believed without asking again: a revoked one works no longer.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// Keys that are remembered.
+const REMEMBERED: usize = 4096;
+
+/// Keys that were found lately, by their hash.
+#[derive(Debug)]
+pub struct KnownKeys(Mutex<LruCache<String, (Instant, Caller)>>);
+
+impl Default for KnownKeys {
+    fn default() -> Self {
+        let remembered = NonZeroUsize::new(REMEMBERED).expect("the bound is not zero");
+        Self(Mutex::new(LruCache::new(remembered)))
+    }
+}
+
+impl KnownKeys {
+    fn find(&self, hash: &str) -> Option<Caller> {
+        let mut keys = self.0.lock();
+        let (found_at, caller) = keys.get(hash)?;
+        (found_at.elapsed() < BELIEVED).then(|| caller.clone())
+    }
+
+    fn remember(&self, hash: String, caller: Caller) {
+        self.0.lock().put(hash, (Instant::now(), caller));
+    }
+}
+
+impl Api {
+    /// The caller of a request.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] without a key that is known and enabled, [`Error::Frozen`] with
+    /// one of a frozen organization.
+    pub(super) async fn caller(&self, request: &HttpRequest) -> Result<Caller> {
+        let key = bearer(request).ok_or(Error::Unauthenticated)?;
+        let hash = self.vault.hash_api_key(key);
+        // Keyed hashes are compared, so that the time of a comparison says nothing of the key.
+        if self.platform_key_hash.as_ref() == Some(&hash) {
+            return Ok(Caller::Platform);
+        }
+        if let Some(caller) = self.known_keys.find(&hash) {
+            return Ok(caller);
+        }
+        let caller = self.admin.authenticate(&hash).await?;
+        self.known_keys.remember(hash, caller.clone());
+        Ok(caller)
+    }
+}
+
+/// The text after `Bearer` and one space, trimmed (contract 7.1).
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let key = value.strip_prefix("Bearer ")?.trim();
+    (!key.is_empty()).then_some(key)
+}

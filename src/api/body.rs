@@ -1,0 +1,150 @@
+//! Request bodies: bounded in size and time, JSON, with every fault named by its field and never
+//! by its value, since a value may be a payload or a private key.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use hookseal_core::error::Error;
+use serde::de::DeserializeOwned;
+
+use super::envelope::{ApiError, Fault};
+
+/// How long a body may take to arrive.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(30);
+
+/// A body of at most `LIMIT` bytes.
+#[derive(Debug)]
+pub(super) struct Body<const LIMIT: usize> {
+    bytes: Bytes,
+    is_json: bool,
+}
+
+impl<const LIMIT: usize> FromRequest for Body<LIMIT> {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = is_json(request);
+        let announced = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let payload = payload.take();
+        Box::pin(async move {
+            if announced.is_some_and(|length| length > LIMIT) {
+                return Err(ApiError::too_large(LIMIT));
+            }
+            match tokio::time::timeout(ARRIVES_WITHIN, read::<LIMIT>(payload)).await {
+                Ok(bytes) => Ok(Self { bytes: bytes?, is_json }),
+                Err(_) => Err(Fault::SlowBody.into()),
+            }
+        })
+    }
+}
+
+async fn read<const LIMIT: usize>(mut payload: Payload) -> Result<Bytes, ApiError> {
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Error::invalid("body", "a whole body"))?;
+        if bytes.len() + chunk.len() > LIMIT {
+            return Err(ApiError::too_large(LIMIT));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
+}
+
+/// `application/json` or `application/*+json`, with any parameters.
+fn is_json(request: &HttpRequest) -> bool {
+    let Some(value) = request.headers().get(header::CONTENT_TYPE) else { return false };
+    let Ok(value) = value.to_str() else { return false };
+    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind.strip_prefix("application/").is_some_and(|kind| kind == "json" || kind.ends_with("+json"))
+}
+
+impl<const LIMIT: usize> Body<LIMIT> {
+    /// The body as JSON of type `T`.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        if !self.is_json {
+            return Err(Fault::NotJson.into());
+        }
+        Ok(parse(&self.bytes)?)
+    }
+}
+
+/// JSON of type `T`; the error names the field and what was expected of it.
+pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_data() { fault(&path, &inner.to_string()) } else { malformed() }
+    })?;
+    deserializer.end().map_err(|_| malformed())?;
+    Ok(value)
+}
+
+fn malformed() -> Error {
+    Error::invalid("body", "well-formed JSON")
+}
+
+/// Keeps of serde's message only what tells the rule: the rest repeats what was sent.
+fn fault(path: &str, message: &str) -> Error {
+    let here = if path == "." { "body" } else { path };
+    if let Some(name) = message.strip_prefix("missing field `").and_then(|m| m.split('`').next()) {
+        let field = if path == "." { name.to_owned() } else { format!("{path}.{name}") };
+        return Error::invalid(field, "a value");
+    }
+    let expected = message.rsplit_once("expected ").map_or("another value", |(_, rule)| rule);
+    let expected = expected.split(" at line ").next().unwrap_or(expected);
+    let expected = expected.strip_prefix("struct ").map_or(expected, |_| "an object");
+    Error::invalid(here, expected)
+}
+
+/// A member that tells null from absent: `None` when absent, `Some(None)` when null.
+pub(super) fn nullable<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[allow(dead_code, reason = "only its parsing is tested")]
+    struct Sample {
+        url: String,
+        #[serde(default)]
+        labels: Vec<String>,
+        #[serde(default)]
+        enabled: Option<bool>,
+    }
+
+    #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn faults_name_the_field_and_the_rule_but_never_the_value() {
+        for (json, message) in [
+            (r#"{"url":"u","labels":["a",7]}"#,      "labels[1]: expected a string"),
+            (r#"{"url":"u","enabled":"s3cret"}"#,    "enabled: expected a boolean"),
+            (r#"{"url":{"a":1}}"#,                   "url: expected a string"),
+            (r#"{}"#,                                "url: expected a value"),
+            (r#"[]"#,                                "body: expected an object"),
+            (r#""s3cret, expected more""#,           "body: expected an object"),
+            (r#"{"url":"u""#,                        "body: expected well-formed JSON"),
+            (r#"{"url":"u"} x"#,                     "body: expected well-formed JSON"),
+            ("",                                     "body: expected well-formed JSON"),
+        ] {
+            let error = parse::<Sample>(json.as_bytes()).expect_err(json);
+            assert_eq!(error.to_string(), message, "{json}");
+        }
+    }
+}

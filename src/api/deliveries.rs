@@ -1,0 +1,51 @@
+//! Deliveries (contract 2.7).
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use hookseal_core::delivery::Status;
+use hookseal_core::error::{Error, Result as CoreResult};
+use hookseal_core::id::{DeliveryId, EndpointId, EventId};
+use hookseal_core::ports::DeliveryFilter;
+
+use super::envelope::{ApiError, list as listed, success};
+use super::query::Query;
+use super::{Api, views};
+
+pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.reader()?;
+    let query = Query::of(&request);
+    let page = query.page().map_err(|error| ApiError::from(error).on_list(None))?;
+    let on_list = |error| ApiError::from(error).on_list(Some(&page));
+    let filter = filter(&query).map_err(on_list)?;
+    let found = api.admin.deliveries(&caller, &filter, &page).await.map_err(on_list)?;
+    Ok(listed(&found, &page, views::delivery, |delivery| delivery.id.as_str()))
+}
+
+fn filter(query: &Query) -> CoreResult<DeliveryFilter> {
+    let status = |word| {
+        let names = Status::ALL.map(Status::as_str).join(", ");
+        Status::parse(word).ok_or_else(|| Error::invalid("status", format!("one of {names}")))
+    };
+    Ok(DeliveryFilter {
+        status: query.one("status")?.map(status).transpose()?,
+        endpoint_id: query
+            .one("endpoint_id")?
+            .map(|id| EndpointId::parse("endpoint_id", id))
+            .transpose()?,
+        event_id: query.one("event_id")?.map(|id| EventId::parse("event_id", id)).transpose()?,
+    })
+}
+
+pub(super) async fn get(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.reader()?;
+    let id = DeliveryId::parse("delivery_id", &id)?;
+    let delivery = api.admin.delivery(&caller, &id).await?;
+    Ok(success(StatusCode::OK, &views::delivery(&delivery)))
+}

@@ -1,0 +1,101 @@
+//! Webhook endpoints (contract 2.5).
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use hookseal_core::endpoint::EndpointFields;
+use hookseal_core::id::EndpointId;
+use hookseal_core::limits::BODY_BYTES;
+use hookseal_core::ports::EndpointFilter;
+use serde::{Deserialize, Serialize};
+
+use super::body::{Body, nullable};
+use super::envelope::{ApiError, list as listed, success};
+use super::query::Query;
+use super::{Api, views};
+
+#[derive(Deserialize)]
+struct Fields {
+    url: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    name: Option<Option<String>>,
+    labels: Option<Vec<String>>,
+    enabled: Option<bool>,
+    subscribed_event_types: Option<Vec<String>>,
+    undelivered_payload_retention_hours: Option<i64>,
+    #[serde(default, deserialize_with = "nullable")]
+    max_in_flight: Option<Option<i64>>,
+    #[serde(default, deserialize_with = "nullable")]
+    rate_limit_per_second: Option<Option<i64>>,
+}
+
+impl From<Fields> for EndpointFields {
+    fn from(fields: Fields) -> Self {
+        Self {
+            url: fields.url,
+            name: fields.name,
+            labels: fields.labels,
+            enabled: fields.enabled,
+            subscribed_event_types: fields.subscribed_event_types,
+            undelivered_payload_retention_hours: fields.undelivered_payload_retention_hours,
+            max_in_flight: fields.max_in_flight,
+            rate_limit_per_second: fields.rate_limit_per_second,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Created<'a> {
+    endpoint: views::EndpointView<'a>,
+    signing_secret: &'a str,
+}
+
+pub(super) async fn create(
+    request: HttpRequest,
+    api: Data<Api>,
+    body: Body<BODY_BYTES>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.writer()?;
+    let fields: Fields = body.json()?;
+    let (endpoint, secret) = api.admin.create_endpoint(&caller, fields.into()).await?;
+    let created = Created { endpoint: views::endpoint(&endpoint), signing_secret: secret.expose() };
+    Ok(success(StatusCode::OK, &created))
+}
+
+pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.reader()?;
+    let query = Query::of(&request);
+    let page = query.page().map_err(|error| ApiError::from(error).on_list(None))?;
+    let on_list = |error| ApiError::from(error).on_list(Some(&page));
+    let filter = EndpointFilter { enabled: query.flag("enabled").map_err(on_list)? };
+    let found = api.admin.endpoints(&caller, &filter, &page).await.map_err(on_list)?;
+    Ok(listed(&found, &page, views::endpoint, |endpoint| endpoint.id.as_str()))
+}
+
+pub(super) async fn get(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.reader()?;
+    let id = EndpointId::parse("endpoint_id", &id)?;
+    let endpoint = api.admin.endpoint(&caller, &id).await?;
+    Ok(success(StatusCode::OK, &views::endpoint(&endpoint)))
+}
+
+pub(super) async fn change(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+    body: Body<BODY_BYTES>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.writer()?;
+    let id = EndpointId::parse("endpoint_id", &id)?;
+    let fields: Fields = body.json()?;
+    let endpoint = api.admin.change_endpoint(&caller, &id, fields.into()).await?;
+    Ok(success(StatusCode::OK, &views::endpoint(&endpoint)))
+}

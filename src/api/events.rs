@@ -1,0 +1,43 @@
+//! Events, as their organization reads them (contract 2.8).
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use hookseal_core::error::Result as CoreResult;
+use hookseal_core::id::EventId;
+use hookseal_core::ports::EventFilter;
+
+use super::envelope::{ApiError, list as listed, success};
+use super::query::Query;
+use super::{Api, views};
+
+pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.reader()?;
+    let query = Query::of(&request);
+    let page = query.page().map_err(|error| ApiError::from(error).on_list(None))?;
+    let on_list = |error| ApiError::from(error).on_list(Some(&page));
+    let filter = filter(&query).map_err(on_list)?;
+    let found = api.admin.events(&caller, &filter, &page).await.map_err(on_list)?;
+    Ok(listed(&found, &page, views::event, |found| found.event.id.as_str()))
+}
+
+fn filter(query: &Query) -> CoreResult<EventFilter> {
+    Ok(EventFilter {
+        event_type: query.one("type")?.map(ToOwned::to_owned),
+        created_from: query.instant("created_from")?,
+        created_to: query.instant("created_to")?,
+    })
+}
+
+pub(super) async fn get(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.reader()?;
+    let id = EventId::parse("event_id", &id)?;
+    let event = api.admin.event(&caller, &id).await?;
+    Ok(success(StatusCode::OK, &views::event(&event)))
+}

@@ -1,0 +1,54 @@
+//! Encryption keys (contract 2.6).
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use hookseal_core::id::EndpointId;
+use hookseal_core::key::KeyFields;
+use hookseal_core::limits::BODY_BYTES;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::body::Body;
+use super::envelope::{ApiError, list as listed, success};
+use super::query::Query;
+use super::{Api, views};
+
+#[derive(Deserialize)]
+struct Fields {
+    key_id: String,
+    algorithm: String,
+    key_type: String,
+    jwk: Map<String, Value>,
+}
+
+pub(super) async fn create(
+    request: HttpRequest,
+    api: Data<Api>,
+    endpoint: Path<String>,
+    body: Body<BODY_BYTES>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.writer()?;
+    let endpoint = EndpointId::parse("endpoint_id", &endpoint)?;
+    let Fields { key_id, algorithm, key_type, jwk } = body.json()?;
+    let fields = KeyFields { key_id, algorithm, key_type, jwk };
+    let key = api.admin.register_key(&caller, &endpoint, fields).await?;
+    Ok(success(StatusCode::OK, &views::key(&key)))
+}
+
+pub(super) async fn list(
+    request: HttpRequest,
+    api: Data<Api>,
+    endpoint: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.reader()?;
+    let query = Query::of(&request);
+    let page = query.page().map_err(|error| ApiError::from(error).on_list(None))?;
+    let on_list = |error| ApiError::from(error).on_list(Some(&page));
+    let active = query.flag("is_active").map_err(on_list)?;
+    let endpoint = EndpointId::parse("endpoint_id", &endpoint).map_err(on_list)?;
+    let found = api.admin.keys(&caller, &endpoint, active, &page).await.map_err(on_list)?;
+    Ok(listed(&found, &page, views::key, |key| key.id.as_str()))
+}

@@ -1,0 +1,64 @@
+//! The way in over HTTP: routes, authentication, one file a resource, one envelope.
+//!
+//! Each handler checks in the contract's order: body size, authentication, right, validation,
+//! existence, state (contract 2.1).
+
+mod auth;
+mod body;
+mod deliveries;
+mod endpoints;
+mod envelope;
+mod events;
+mod keys;
+mod ops;
+mod platform;
+mod query;
+mod routes;
+mod views;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hookseal_core::admin::Admin;
+use hookseal_core::intake::Intake;
+use hookseal_core::ports::{Store, Vault};
+
+pub use routes::{configure, security_headers, timed};
+
+/// Whether the daemon takes requests, and why not.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    draining: AtomicBool,
+}
+
+impl Readiness {
+    /// Says that the daemon drains: no new requests, please.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// What the handlers work with.
+#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
+pub struct Api {
+    /// Use cases but publishing.
+    pub admin: Admin,
+    /// Publishing.
+    pub intake: Intake,
+    /// Rows, for the readiness probe.
+    pub store: Arc<dyn Store>,
+    /// Keyed hashes, to compare keys by.
+    pub vault: Arc<dyn Vault>,
+    /// Hash of the platform key that the configuration names.
+    pub platform_key_hash: Option<String>,
+    /// Whether the daemon takes requests.
+    pub readiness: Readiness,
+    /// Keys that were found lately.
+    pub known_keys: auth::KnownKeys,
+}
+
+pub use auth::KnownKeys;

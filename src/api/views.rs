@@ -1,0 +1,185 @@
+//! What callers see: members in wire order (contract 1.3 to 1.8).
+
+use hookseal_core::access::Organization;
+use hookseal_core::delivery::{Delivery, FailureReason, Status};
+use hookseal_core::endpoint::Endpoint;
+use hookseal_core::event::EventWithDeliveries;
+use hookseal_core::key::{ALGORITHM, EncryptionKey, KEY_TYPE};
+use hookseal_core::retention::RetentionReason;
+use hookseal_core::time::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+#[derive(Serialize)]
+pub(super) struct OrganizationView<'a> {
+    id: &'a str,
+    name: &'a str,
+    frozen_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+pub(super) fn organization(organization: &Organization) -> OrganizationView<'_> {
+    OrganizationView {
+        id: organization.id.as_str(),
+        name: &organization.name,
+        frozen_at: organization.frozen_at,
+        created_at: organization.created_at,
+        updated_at: organization.updated_at,
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct EndpointView<'a> {
+    id: &'a str,
+    organization_id: &'a str,
+    name: Option<&'a str>,
+    labels: &'a [String],
+    url: &'a str,
+    enabled: bool,
+    subscribed_event_types: &'a [std::sync::Arc<str>],
+    undelivered_payload_retention_hours: u16,
+    max_in_flight: Option<u32>,
+    rate_limit_per_second: Option<u32>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    disabled_at: Option<Timestamp>,
+}
+
+pub(super) fn endpoint(endpoint: &Endpoint) -> EndpointView<'_> {
+    EndpointView {
+        id: endpoint.id.as_str(),
+        organization_id: endpoint.organization_id.as_str(),
+        name: endpoint.name.as_deref(),
+        labels: &endpoint.labels,
+        url: &endpoint.url,
+        enabled: endpoint.enabled,
+        subscribed_event_types: &endpoint.subscribed_event_types,
+        undelivered_payload_retention_hours: endpoint.retention.hours(),
+        max_in_flight: endpoint.max_in_flight,
+        rate_limit_per_second: endpoint.rate_limit_per_second,
+        created_at: endpoint.created_at,
+        updated_at: endpoint.updated_at,
+        disabled_at: endpoint.disabled_at,
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct KeyView<'a> {
+    id: &'a str,
+    webhook_endpoint_id: &'a str,
+    key_id: &'a str,
+    algorithm: &'static str,
+    key_type: &'static str,
+    jwk: Value,
+    is_active: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    disabled_at: Option<Timestamp>,
+}
+
+pub(super) fn key(key: &EncryptionKey) -> KeyView<'_> {
+    KeyView {
+        id: key.id.as_str(),
+        webhook_endpoint_id: key.endpoint_id.as_str(),
+        key_id: &key.key_id,
+        algorithm: ALGORITHM,
+        key_type: KEY_TYPE,
+        jwk: key.jwk.to_json(),
+        is_active: key.is_active,
+        created_at: key.created_at,
+        updated_at: key.updated_at,
+        disabled_at: key.disabled_at,
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct DeliveryView<'a> {
+    attempt_count: u32,
+    created_at: Timestamp,
+    event_id: &'a str,
+    failure_reason: Option<FailureReason>,
+    id: &'a str,
+    last_attempt_at: Option<Timestamp>,
+    last_status_code: Option<u16>,
+    next_attempt_at: Option<Timestamp>,
+    payload_expires_at: Option<Timestamp>,
+    payload_retention_reason: RetentionReason,
+    payload_scrubbed_at: Option<Timestamp>,
+    status: Status,
+    updated_at: Timestamp,
+    webhook_encryption_key_id: Option<&'a str>,
+    webhook_endpoint_id: &'a str,
+}
+
+pub(super) fn delivery(delivery: &Delivery) -> DeliveryView<'_> {
+    let progress = &delivery.progress;
+    DeliveryView {
+        attempt_count: progress.attempt_count,
+        created_at: delivery.created_at,
+        event_id: delivery.event_id.as_str(),
+        failure_reason: progress.failure_reason,
+        id: delivery.id.as_str(),
+        last_attempt_at: progress.last_attempt.map(|attempt| attempt.at),
+        last_status_code: progress.last_attempt.and_then(|attempt| attempt.status_code),
+        next_attempt_at: progress.next_attempt_at,
+        payload_expires_at: progress.payload_expires_at,
+        payload_retention_reason: progress.retention_reason,
+        payload_scrubbed_at: progress.payload_scrubbed_at,
+        status: progress.status,
+        updated_at: progress.updated_at,
+        webhook_encryption_key_id: delivery.key_id.as_ref().map(|id| id.as_str()),
+        webhook_endpoint_id: delivery.endpoint_id.as_str(),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct EventView<'a> {
+    created_at: Timestamp,
+    deliveries: Vec<DeliverySummary<'a>>,
+    id: &'a str,
+    trigger_id: &'a str,
+    trigger_type: &'a str,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+}
+
+#[derive(Serialize)]
+struct DeliverySummary<'a> {
+    attempt_count: u32,
+    id: &'a str,
+    last_attempt_at: Option<Timestamp>,
+    last_status_code: Option<u16>,
+    payload_expires_at: Option<Timestamp>,
+    payload_retention_reason: RetentionReason,
+    payload_scrubbed_at: Option<Timestamp>,
+    status: Status,
+    webhook_endpoint_id: &'a str,
+}
+
+fn summary(delivery: &Delivery) -> DeliverySummary<'_> {
+    let whole = self::delivery(delivery);
+    DeliverySummary {
+        attempt_count: whole.attempt_count,
+        id: whole.id,
+        last_attempt_at: whole.last_attempt_at,
+        last_status_code: whole.last_status_code,
+        payload_expires_at: whole.payload_expires_at,
+        payload_retention_reason: whole.payload_retention_reason,
+        payload_scrubbed_at: whole.payload_scrubbed_at,
+        status: whole.status,
+        webhook_endpoint_id: whole.webhook_endpoint_id,
+    }
+}
+
+pub(super) fn event(found: &EventWithDeliveries) -> EventView<'_> {
+    let EventWithDeliveries { event, deliveries } = found;
+    EventView {
+        created_at: event.created_at,
+        deliveries: deliveries.iter().map(summary).collect(),
+        id: event.id.as_str(),
+        trigger_id: &event.trigger_id,
+        trigger_type: &event.trigger_type,
+        event_type: &event.event_type,
+    }
+}

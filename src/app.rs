@@ -1,0 +1,300 @@
+//! The composition root: wires ports to adapters, starts everything, drains it again.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use actix_web::{App, HttpServer};
+use hookseal_core::admin::{Admin, AdminParts};
+use hookseal_core::error::{Error, Result};
+use hookseal_core::id::Minter;
+use hookseal_core::intake::{Intake, IntakeParts};
+use hookseal_core::ports::{Clock, DeliveryRules, Dispatch, Sealer, Secret, Store, Upkeep, Vault};
+use hookseal_core::target::TargetRules;
+use hookseal_core::time::Timestamp;
+
+use crate::actors::Tools;
+use crate::actors::janitor::Janitor;
+use crate::actors::stager;
+use crate::actors::supervisor::{DrainAll, Supervisor};
+use crate::actors::switchboard::Switchboard;
+use crate::api::{self, Api, KnownKeys, Readiness};
+use crate::clock::AnchoredClock;
+use crate::config::{Config, make_data_dir};
+use crate::courier::tls_config;
+use crate::crypto::SystemEntropy;
+use crate::crypto::seal::JoseSealer;
+use crate::crypto::vault::{KeyVault, MasterKey};
+use crate::schedule::memory::MemorySchedule;
+use crate::store::{Connections, NodeLock, SqlStore};
+
+/// Claims that are ended in one transaction at start.
+const RELEASE_BATCH: usize = 500;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 2048;
+
+/// Rows and keys, opened: what commands work with that need no running daemon.
+#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
+pub struct Foundation {
+    connections: Connections,
+    runtime: tokio::runtime::Handle,
+    clock: Arc<dyn Clock>,
+    minter: Arc<Minter>,
+    vault: Arc<dyn Vault>,
+    sealer: Arc<dyn Sealer>,
+}
+
+impl Foundation {
+    /// Opens the database of `config`, migrated, and its data keys. Database work runs on
+    /// `runtime`.
+    pub async fn open(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self> {
+        make_data_dir(&config.data_dir)?;
+        let clock: Arc<dyn Clock> = Arc::new(AnchoredClock::start());
+        let master = master_key(config)?;
+        let (url, data_dir) = (config.database_url.clone(), config.data_dir.clone());
+        let opening = async move { Connections::open(url.as_deref(), &data_dir).await };
+        let connections = on(&runtime, opening).await?;
+        let vault = on(&runtime, {
+            let (connections, clock) = (connections.clone(), clock.clone());
+            async move { KeyVault::open(&connections, &master, &*clock).await }
+        })
+        .await?;
+        Ok(Self {
+            connections,
+            runtime,
+            minter: Arc::new(Minter::new(clock.clone(), Arc::new(SystemEntropy))),
+            clock,
+            vault: Arc::new(vault),
+            sealer: Arc::new(JoseSealer::default()),
+        })
+    }
+
+    /// The store, whose committed deliveries go to `dispatch`.
+    fn store(&self, dispatch: Arc<dyn Dispatch>) -> Arc<dyn Store> {
+        Arc::new(SqlStore::start(self.connections.clone(), self.runtime.clone(), dispatch))
+    }
+
+    /// The use cases but publishing, over `store`.
+    fn admin(&self, config: &Config, store: Arc<dyn Store>, dispatch: Arc<dyn Dispatch>) -> Admin {
+        Admin::new(AdminParts {
+            store,
+            sealer: self.sealer.clone(),
+            vault: self.vault.clone(),
+            dispatch,
+            clock: self.clock.clone(),
+            minter: self.minter.clone(),
+            catalogue: Arc::new(config.catalogue.clone()),
+            targets: TargetRules { development: config.dev },
+            quotas: config.quotas,
+        })
+    }
+
+    /// The use cases for a command that runs beside a daemon or without one.
+    pub fn into_admin(self, config: &Config) -> Admin {
+        let switchboard = Switchboard::new(self.clock.clone(), config.attempt_timeout);
+        let store = self.store(switchboard.clone());
+        self.admin(config, store, switchboard)
+    }
+}
+
+async fn on<T: Send + 'static>(
+    runtime: &tokio::runtime::Handle,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    runtime.spawn(work).await.unwrap_or_else(|panic| Err(Error::broken("the start", panic)))
+}
+
+fn master_key(config: &Config) -> Result<MasterKey> {
+    match (&config.master_key, &config.master_key_file) {
+        (Some(_), Some(_)) => {
+            Err(Error::invalid("master_key_file", "nothing, since master_key is set"))
+        }
+        (Some(key), None) => MasterKey::parse("master_key", key.expose()),
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|_| Error::invalid("master_key_file", "a readable file"))?;
+            MasterKey::parse("master_key_file", &text)
+        }
+        // Made keys live beside the embedded database; elsewhere a second node could not have it.
+        (None, None) if config.is_embedded() => MasterKey::in_data_dir(&config.data_dir),
+        (None, None) => {
+            Err(Error::invalid("master_key", "base64url of 32 bytes, since database_url is set"))
+        }
+    }
+}
+
+/// Keeps a second daemon off an embedded database for as long as it lives.
+fn lock_data_dir(config: &Config) -> Result<File> {
+    make_data_dir(&config.data_dir)?;
+    let path = config.data_dir.join("lock");
+    let file =
+        File::create(path).map_err(|error| Error::unavailable("the data directory", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::broken("the data directory", "another daemon is running on it")),
+    }
+}
+
+/// A running daemon.
+#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
+pub struct Daemon {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The platform key that was made on an empty database, to be shown once.
+    pub first_platform_key: Option<Secret>,
+    api: Data<Api>,
+    server: ServerHandle,
+    served: tokio::task::JoinHandle<std::io::Result<()>>,
+    supervisor: Addr<Supervisor>,
+    arbiters: Vec<Arbiter>,
+    connections: Connections,
+    drain_timeout: Duration,
+    _data_dir_lock: Option<File>,
+    _node_lock: Option<NodeLock>,
+}
+
+impl Daemon {
+    /// Starts a daemon. Must be called within an actix system; database work runs on `runtime`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names a setting; [`Error::Broken`] tells of another daemon on the same
+    /// data or a wrong master key; [`Error::Unavailable`] of what could not be reached.
+    pub async fn start(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self> {
+        let data_dir_lock = if config.is_embedded() { Some(lock_data_dir(config)?) } else { None };
+        let foundation = Foundation::open(config, runtime.clone()).await?;
+        let connections = foundation.connections.clone();
+        let node_lock = on(&runtime, {
+            let connections = connections.clone();
+            async move { connections.lock_node().await }
+        })
+        .await?;
+        let clock = foundation.clock.clone();
+        let switchboard = Switchboard::new(clock.clone(), config.attempt_timeout);
+        let store = foundation.store(switchboard.clone());
+        // This is the only daemon here: whoever held a claim is gone.
+        release_all(&*store, clock.now()).await?;
+
+        let rules = DeliveryRules {
+            schedule: config.retry_schedule.clone(),
+            attempt_timeout: config.attempt_timeout,
+        };
+        let tools = Tools {
+            store: store.clone(),
+            schedule: Arc::new(MemorySchedule::default()),
+            vault: foundation.vault.clone(),
+            clock: clock.clone(),
+            minter: foundation.minter.clone(),
+            rules: rules.clone(),
+            targets: TargetRules { development: config.dev },
+            tls: tls_config(),
+            idle_after: config.idle_after,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
+        let handles = arbiters.iter().map(Arbiter::handle).collect();
+        let supervisor = Supervisor::new(tools.clone(), switchboard.clone(), handles).start();
+        Janitor::new(tools.clone(), config.history).start();
+        actix::spawn(stager::run(tools, switchboard.clone()));
+
+        let admin = foundation.admin(config, store.clone(), switchboard.clone());
+        let first_platform_key = match config.platform_key {
+            Some(_) => None,
+            None => admin.create_first_platform_key().await?,
+        };
+        let platform_key = config.platform_key.as_ref();
+        let api = Data::new(Api {
+            admin,
+            intake: Intake::new(IntakeParts {
+                store: store.clone(),
+                sealer: foundation.sealer.clone(),
+                vault: foundation.vault.clone(),
+                dispatch: switchboard,
+                clock,
+                minter: foundation.minter.clone(),
+                catalogue: Arc::new(config.catalogue.clone()),
+                rules,
+            }),
+            store,
+            platform_key_hash: platform_key.map(|key| foundation.vault.hash_api_key(key.expose())),
+            vault: foundation.vault.clone(),
+            readiness: Readiness::default(),
+            known_keys: KnownKeys::default(),
+        });
+        let (address, server) = serve(config, api.clone(), cores)?;
+        let handle = server.handle();
+        let served = actix::spawn(server);
+        Ok(Self {
+            address,
+            first_platform_key,
+            api,
+            server: handle,
+            served,
+            supervisor,
+            arbiters,
+            connections,
+            drain_timeout: config.drain_timeout,
+            _data_dir_lock: data_dir_lock,
+            _node_lock: node_lock,
+        })
+    }
+
+    /// Drains: readiness drops, accepts finish, attempts in flight have until the drain timeout,
+    /// claims are handed back.
+    pub async fn stop(self) {
+        self.api.readiness.drain();
+        let draining = self.supervisor.send(DrainAll { grace: self.drain_timeout });
+        let stopping = self.server.stop(true);
+        let (drained, ()) = tokio::join!(draining, stopping);
+        if drained.is_err() {
+            tracing::error!("the supervisor is gone: claims will lapse");
+        }
+        // The server's own result says nothing that a drained daemon could act on.
+        let _ = self.served.await;
+        for arbiter in self.arbiters {
+            arbiter.stop();
+        }
+        drop(self._node_lock);
+        self.connections.close().await;
+    }
+}
+
+async fn release_all(store: &dyn Store, now: Timestamp) -> Result<()> {
+    loop {
+        let released = Upkeep::release_lapsed(store, Timestamp::MAX, now, RELEASE_BATCH).await?;
+        if released > 0 {
+            tracing::info!(released, "claims of the process before are due again");
+        }
+        if released < RELEASE_BATCH {
+            return Ok(());
+        }
+    }
+}
+
+fn serve(
+    config: &Config,
+    api: Data<Api>,
+    workers: usize,
+) -> Result<(SocketAddr, actix_web::dev::Server)> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(api.clone())
+            .configure(api::configure)
+            .wrap(from_fn(api::timed))
+            .wrap(api::security_headers())
+    })
+    .workers(workers)
+    .backlog(BACKLOG)
+    .client_request_timeout(Duration::from_secs(10))
+    .shutdown_timeout(config.drain_timeout.as_secs().max(1))
+    .disable_signals()
+    .bind(config.listen)
+    .map_err(|_| Error::invalid("listen", "an address that can be bound"))?;
+    let address = server.addrs().first().copied();
+    let address = address.ok_or(Error::Broken { what: "the listener", source: None })?;
+    Ok((address, server.run()))
+}

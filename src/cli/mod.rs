@@ -1,0 +1,104 @@
+//! The commands of the binary, one file a command.
+
+mod demo;
+mod organizations;
+mod serve;
+
+use clap::{Args, Parser, Subcommand};
+use hookseal_core::error::Result;
+
+use crate::config::Config;
+
+/// Webhook delivery that nobody on the way can read: sealed, signed, never lost.
+///
+/// Settings come from hookseal.toml and from the environment (HOOKSEAL_LISTEN, HOOKSEAL_DATA_DIR,
+/// …), which wins; docs/operations.md lists them.
+#[derive(Debug, Parser)]
+#[command(name = "hookseal", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon (this is what no command does, too)
+    Serve,
+    /// Show the daemon at work: thousands of events to five receivers, checked, in under a minute
+    Demo(demo::DemoArgs),
+    /// Bring the database's schema up to date and exit
+    Migrate,
+    /// Manage organizations
+    #[command(subcommand)]
+    Org(OrgCommand),
+    /// Manage API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum OrgCommand {
+    /// Make an organization and print its id
+    Create(NewOrg),
+}
+
+#[derive(Debug, Args)]
+struct NewOrg {
+    /// Name for people, 1 to 120 characters
+    #[arg(long)]
+    name: String,
+    /// A UUID to make it under; a new one when left out
+    #[arg(long)]
+    id: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make an API key and print it; it is not shown again
+    Create(NewKey),
+}
+
+#[derive(Debug, Args)]
+struct NewKey {
+    /// Name for people, 1 to 120 characters
+    #[arg(long, default_value = "cli")]
+    name: String,
+    /// The organization that the key belongs to
+    #[arg(long, required_unless_present = "platform")]
+    organization: Option<String>,
+    /// A right that the key holds; may be repeated
+    #[arg(long = "scope", default_values = ["webhooks:read", "webhooks:write"])]
+    scopes: Vec<String>,
+    /// Make a platform key, which publishes and makes organizations
+    #[arg(long, conflicts_with = "organization")]
+    platform: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever kept it from its job, with the setting or argument named.
+pub fn run(cli: Cli, config: Config) -> Result<()> {
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(&config),
+        Command::Demo(args) => demo::run(&args),
+        Command::Migrate => organizations::migrate(&config),
+        Command::Org(OrgCommand::Create(new)) => organizations::create(&config, new.name, new.id),
+        Command::Key(KeyCommand::Create(new)) => match new.organization {
+            Some(organization) => {
+                organizations::create_key(&config, &organization, new.name, new.scopes)
+            }
+            None => organizations::create_platform_key(&config, &new.name),
+        },
+    }
+}
+
+/// A runtime for database work, apart from the threads that serve and seal.
+pub(crate) fn store_runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("hookseal-store")
+        .enable_all()
+        .build()
+        .map_err(|error| hookseal_core::error::Error::unavailable("a thread", error))
+}

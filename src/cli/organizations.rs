@@ -1,0 +1,53 @@
+//! Commands on organizations and keys. They work beside a running daemon or without one.
+
+use hookseal_core::access::ApiKeyFields;
+use hookseal_core::admin::Admin;
+use hookseal_core::error::Result;
+use hookseal_core::id::OrganizationId;
+
+use super::store_runtime;
+use crate::app::Foundation;
+use crate::config::Config;
+use crate::telemetry;
+
+fn with_admin<T>(config: &Config, work: impl AsyncFnOnce(Admin) -> Result<T>) -> Result<T> {
+    telemetry::start(config)?;
+    let runtime = store_runtime()?;
+    let handle = runtime.handle().clone();
+    runtime.block_on(async {
+        let admin = Foundation::open(config, handle).await?.into_admin(config);
+        work(admin).await
+    })
+}
+
+pub(super) fn migrate(config: &Config) -> Result<()> {
+    with_admin(config, async |_| Ok(()))?;
+    println!("the schema is up to date");
+    Ok(())
+}
+
+pub(super) fn create(config: &Config, name: String, id: Option<String>) -> Result<()> {
+    let organization = with_admin(config, async |admin| admin.create_organization(name, id).await)?;
+    println!("{}", organization.id);
+    Ok(())
+}
+
+pub(super) fn create_key(
+    config: &Config,
+    organization: &str,
+    name: String,
+    permissions: Vec<String>,
+) -> Result<()> {
+    let organization = OrganizationId::parse_uuid("organization", organization)?;
+    let fields = ApiKeyFields { name, permissions };
+    let (_, key) =
+        with_admin(config, async |admin| admin.create_api_key(&organization, fields).await)?;
+    println!("{}", key.expose());
+    Ok(())
+}
+
+pub(super) fn create_platform_key(config: &Config, name: &str) -> Result<()> {
+    let key = with_admin(config, async |admin| admin.create_platform_key(name).await)?;
+    println!("{}", key.expose());
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! Settings: `hookseal.toml`, then the environment, which wins. The same names in both: `listen` in
+//! the file is `HOOKSEAL_LISTEN` in the environment. A name that nobody knows is refused, so that a
+//! misspelt setting is not silently the default.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hookseal_core::admin::Quotas;
+use hookseal_core::error::{Error, Result};
+use hookseal_core::event::{Catalogue, EventType};
+use hookseal_core::ports::Secret;
+use hookseal_core::retry::{RetrySchedule, parse_duration};
+
+/// The file that is read when it is there.
+const FILE: &str = "hookseal.toml";
+/// What the names in the environment begin with.
+const PREFIX: &str = "HOOKSEAL_";
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, a JSON object a line.
+    Json,
+}
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the embedded database and the made master key are.
+    pub data_dir: PathBuf,
+    /// Another database than the embedded one.
+    pub database_url: Option<String>,
+    /// The master key, base64url of 32 bytes.
+    pub master_key: Option<Secret>,
+    /// A file that holds the master key.
+    pub master_key_file: Option<PathBuf>,
+    /// Allows `http:` and loopback targets.
+    pub dev: bool,
+    /// A platform key that is accepted beside those in the database.
+    pub platform_key: Option<Secret>,
+    /// Pauses between attempts.
+    pub retry_schedule: RetrySchedule,
+    /// Deadline over one exchange with a receiver.
+    pub attempt_timeout: Duration,
+    /// How long attempts in flight may go on after a stop was asked for.
+    pub drain_timeout: Duration,
+    /// How long an endpoint's actor stays without work.
+    pub idle_after: Duration,
+    /// How long events without a retained payload stay.
+    pub history: Duration,
+    /// How much an organization may have.
+    pub quotas: Quotas,
+    /// Log filter.
+    pub log: String,
+    /// Log format.
+    pub log_format: LogFormat,
+    /// Event types.
+    pub catalogue: Catalogue,
+}
+
+impl Config {
+    /// Reads the file, when it is there, and the environment.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the setting and what was expected.
+    pub fn load() -> Result<Self> {
+        let file = std::env::var_os("HOOKSEAL_CONFIG").map(PathBuf::from);
+        let named = file.is_some();
+        let path = file.unwrap_or_else(|| PathBuf::from(FILE));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(missing) if !named && missing.kind() == std::io::ErrorKind::NotFound => {
+                String::new()
+            }
+            Err(_) => return Err(Error::invalid("HOOKSEAL_CONFIG", "a readable file")),
+        };
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.to_str()?.strip_prefix(PREFIX)?.to_ascii_lowercase();
+            (name != "config").then(|| (name, value.to_string_lossy().into_owned()))
+        });
+        Self::read(&text, environment)
+    }
+
+    /// Reads settings from the text of a file and from an environment.
+    pub fn read(
+        file: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self> {
+        let mut settings = Settings::from_file(file)?;
+        for (name, value) in environment {
+            settings.values.insert(name, value);
+        }
+        let config = Self {
+            listen: settings
+                .take("listen", "an address such as 127.0.0.1:8787", |v| v.parse().ok())?
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8787))),
+            data_dir: settings
+                .text("data_dir")
+                .map_or_else(|| "./hookseal-data".into(), PathBuf::from),
+            database_url: settings.text("database_url"),
+            master_key: settings.text("master_key").map(Secret::new),
+            master_key_file: settings.text("master_key_file").map(PathBuf::from),
+            dev: settings.flag("dev")?,
+            platform_key: settings
+                .take("platform_key", "at least 16 characters", |v| {
+                    (v.len() >= 16).then(|| v.to_owned())
+                })?
+                .map(Secret::new),
+            retry_schedule: settings
+                .take("retry_schedule", "up to 50 pauses such as 5s,5m,30m,2h or 250ms", |v| {
+                    v.parse().ok()
+                })?
+                .unwrap_or_default(),
+            attempt_timeout: settings.duration("attempt_timeout", 100..=300_000, 15_000)?,
+            drain_timeout: settings.duration("drain_timeout", 0..=3_600_000, 8_000)?,
+            idle_after: settings.duration("idle_after", 100..=86_400_000, 30_000)?,
+            history: settings.duration("history", 60_000..=315_360_000_000, 2_592_000_000)?,
+            quotas: Quotas {
+                endpoints: settings.count("endpoints_per_organization", 50)?,
+                keys: settings.count("keys_per_endpoint", 20)?,
+            },
+            log: settings.text("log").unwrap_or_else(|| "info".to_owned()),
+            log_format: settings
+                .take("log_format", "text or json", |v| match v {
+                    "text" => Some(LogFormat::Text),
+                    "json" => Some(LogFormat::Json),
+                    _ => None,
+                })?
+                .unwrap_or(LogFormat::Text),
+            catalogue: settings.catalogue()?,
+        };
+        settings.nothing_left()?;
+        Ok(config)
+    }
+
+    /// Whether the database is the embedded one.
+    pub fn is_embedded(&self) -> bool {
+        self.database_url.as_deref().is_none_or(|url| url.starts_with("sqlite:"))
+    }
+}
+
+/// What was set and not yet taken.
+struct Settings {
+    values: BTreeMap<String, String>,
+    event_types: Option<Vec<EventType>>,
+}
+
+impl Settings {
+    fn from_file(file: &str) -> Result<Self> {
+        let table: toml::Table =
+            file.parse().map_err(|_| Error::invalid(FILE, "well-formed TOML"))?;
+        let mut settings = Self { values: BTreeMap::new(), event_types: None };
+        for (name, value) in table {
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(flag) => flag.to_string(),
+                types @ toml::Value::Array(_) if name == "event_types" => {
+                    let types = types.try_into().map_err(|_| {
+                        Error::invalid(
+                            "event_types",
+                            "an array of tables with name and trigger_types",
+                        )
+                    })?;
+                    settings.event_types = Some(types);
+                    continue;
+                }
+                _ => return Err(Error::invalid(name, "text, a number, true or false")),
+            };
+            settings.values.insert(name, text);
+        }
+        Ok(settings)
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        self.values.remove(name).filter(|value| !value.is_empty())
+    }
+
+    fn take<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        match self.text(name) {
+            None => Ok(None),
+            Some(value) => match parse(&value) {
+                Some(parsed) => Ok(Some(parsed)),
+                None => Err(Error::invalid(name, expected)),
+            },
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool> {
+        let flag = self.take(name, "1, 0, true or false", |value| match value {
+            "1" | "true" => Some(true),
+            "0" | "false" => Some(false),
+            _ => None,
+        })?;
+        Ok(flag.unwrap_or(false))
+    }
+
+    fn duration(
+        &mut self,
+        name: &str,
+        range_ms: std::ops::RangeInclusive<u64>,
+        default_ms: u64,
+    ) -> Result<Duration> {
+        let [least, most] = [range_ms.start(), range_ms.end()].map(|ms| Duration::from_millis(*ms));
+        let expected =
+            format!("a duration such as 250ms, 15s, 5m or 2h, from {least:?} to {most:?}");
+        let found = self.take(name, &expected, |value| {
+            parse_duration(value).filter(|duration| (least..=most).contains(duration))
+        })?;
+        Ok(found.unwrap_or(Duration::from_millis(default_ms)))
+    }
+
+    fn count(&mut self, name: &str, default: usize) -> Result<usize> {
+        let count = self.take(name, "an integer from 1 to 1000000", |value| {
+            value.parse().ok().filter(|count| (1..=1_000_000).contains(count))
+        })?;
+        Ok(count.unwrap_or(default))
+    }
+
+    fn catalogue(&mut self) -> Result<Catalogue> {
+        self.event_types.take().map_or_else(|| Ok(Catalogue::default()), Catalogue::new)
+    }
+
+    fn nothing_left(self) -> Result<()> {
+        match self.values.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Error::invalid(name, "a known setting (see docs/operations.md)")),
+        }
+    }
+}
+
+/// Makes the data directory, readable by its owner only.
+pub fn make_data_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Error::unavailable("the data directory", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: &str, environment: &[(&str, &str)]) -> Result<Config> {
+        let pairs = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        Config::read(file, pairs)
+    }
+
+    #[test]
+    fn nothing_set_gives_the_documented_defaults() {
+        let config = read("", &[]).expect("defaults");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8787");
+        assert_eq!(config.data_dir, Path::new("./hookseal-data"));
+        assert!(!config.dev && config.is_embedded() && config.platform_key.is_none());
+        assert_eq!(config.retry_schedule, RetrySchedule::default());
+        assert_eq!(config.attempt_timeout, Duration::from_secs(15));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let file = "listen = \"127.0.0.1:1\"\nattempt_timeout = \"3s\"\ndev = true";
+        let config = read(file, &[("listen", "127.0.0.1:2")]).expect("valid");
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.attempt_timeout, Duration::from_secs(3));
+        assert!(config.dev);
+    }
+
+    #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn bad_settings_are_named() {
+        for (name, value) in [
+            ("listen",                     "localhost"),
+            ("dev",                        "yes"),
+            ("platform_key",               "short"),
+            ("retry_schedule",             "5"),
+            ("attempt_timeout",            "0s"),
+            ("attempt_timeout",            "forever"),
+            ("log_format",                 "xml"),
+            ("endpoints_per_organization", "0"),
+            ("listen",                     "127.0.0.1:1"),
+        ] {
+            match read("", &[(name, value)]) {
+                Err(Error::Invalid { field, .. }) => assert_eq!(field, name),
+                other => panic!("expected {name} at fault: {other:?}"),
+            }
+        }
+        assert!(read("listen = ", &[]).is_err());
+    }
+
+    #[test]
+    fn the_catalogue_can_be_replaced() {
+        let file = r#"
+            [[event_types]]
+            name = "invoice.paid"
+            trigger_types = ["invoice"]
+            trigger_member = "invoice_id"
+            default_subscribed = true
+        "#;
+        let catalogue = read(file, &[]).expect("valid").catalogue;
+        assert_eq!(catalogue.names().map(|name| &**name).collect::<Vec<_>>(), ["invoice.paid"]);
+        assert!(read("[[event_types]]\nname = \"x\"", &[]).is_err());
+    }
+}
