@@ -160,6 +160,11 @@ impl Connections {
         }
     }
 
+    /// Connections for reading, for tools that look at rows.
+    pub fn readers(&self) -> &DatabaseConnection {
+        &self.readers
+    }
+
     /// Closes all connections, so that nothing is left half-written.
     pub async fn close(self) {
         for connection in [self.readers, self.ledger, self.writer] {

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Runs every test. Installs what is missing from the distribution's packages, starts a PostgreSQL of
+# its own on a private port and directory, and stops it again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "tests: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# name of a package that is needed, and a command that succeeds when it is there
+missing=()
+need() { eval "$2" >/dev/null 2>&1 || missing+=("$1"); }
+postgres_bin() {
+  local found
+  found=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+  [ -n "$found" ] || found=$(dirname "$(command -v initdb 2>/dev/null)" 2>/dev/null)
+  [ -x "$found/initdb" ] && printf '%s' "$found"
+}
+need postgresql postgres_bin
+need nodejs 'node --version'
+need npm 'npm --version'
+need python3-jwcrypto '/usr/bin/python3 -c "import jwcrypto"'
+if [ "${#missing[@]}" -gt 0 ]; then
+  as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "not installed, and no way to become root: ${missing[*]}"
+    as_root=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  "${as_root[@]}" apt-get update -q >/dev/null || fail "apt-get update failed"
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -q --no-install-recommends \
+    "${missing[@]}" >/dev/null || fail "could not install ${missing[*]}"
+fi
+bin=$(postgres_bin) || fail "PostgreSQL is installed, but its initdb is not where it should be"
+
+scratch=$(mktemp -d)
+run=()
+if [ "$(id -u)" -eq 0 ]; then
+  # PostgreSQL refuses to run as root.
+  id postgres >/dev/null 2>&1 || useradd --system postgres
+  chmod 755 "$scratch"
+  install -d -o postgres "$scratch/postgres"
+  run=(runuser -u postgres --)
+else
+  mkdir "$scratch/postgres"
+fi
+cleanup() {
+  "${run[@]}" "$bin/pg_ctl" -D "$scratch/postgres/data" -m immediate stop >/dev/null 2>&1 || true
+  rm -rf "$scratch"
+}
+trap cleanup EXIT
+
+say "starting PostgreSQL"
+"${run[@]}" "$bin/initdb" -D "$scratch/postgres/data" -U hookseal -A trust -E UTF8 \
+  >"$scratch/initdb.log" 2>&1 || { cat "$scratch/initdb.log" >&2; fail "initdb failed"; }
+started=
+for _ in 1 2 3 4 5; do
+  port=$((20000 + RANDOM % 20000))
+  if "${run[@]}" "$bin/pg_ctl" -D "$scratch/postgres/data" -w -t 30 \
+    -l "$scratch/postgres/log" -o "-h 127.0.0.1 -p $port -k '' -c max_connections=300" start >/dev/null 2>&1; then
+    started=yes
+    break
+  fi
+done
+[ -n "$started" ] || { cat "$scratch/postgres/log" >&2; fail "PostgreSQL did not start"; }
+export HOOKSEAL_TEST_POSTGRES="postgres://hookseal@127.0.0.1:$port"
+
+say "installing the foreign libraries that verify and decrypt"
+(cd tests/foreign && npm ci --silent --no-audit --no-fund) || fail "npm ci in tests/foreign failed"
+
+cargo test --workspace --locked "$@"

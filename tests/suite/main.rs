@@ -1,0 +1,7 @@
+//! Black-box and integration tests, in one binary. `tests/run.sh` starts what they need.
+
+#![allow(unreachable_pub, reason = "one binary, all its own")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod store;
+mod support;

@@ -1,0 +1,93 @@
+//! A fresh store for a test, on each database.
+
+use std::sync::Arc;
+
+use hookseal::store::{Connections, SqlStore};
+use hookseal_core::gate::Reservation;
+use hookseal_core::id::EndpointId;
+use hookseal_core::ports::{Dispatch, HandOver};
+use parking_lot::Mutex;
+use sea_orm::{ConnectionTrait, Database};
+
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// Keeps what was handed over, for the test to look at.
+#[derive(Default)]
+pub struct Recorder(pub Mutex<Vec<HandOver>>);
+
+impl Dispatch for Recorder {
+    fn reserve(&self, _: &EndpointId, _: usize) -> Option<Reservation> {
+        None
+    }
+
+    fn hand_over(&self, deliveries: Vec<HandOver>) {
+        self.0.lock().extend(deliveries);
+    }
+
+    fn reconfigured(&self, _: &EndpointId) {}
+}
+
+/// A store on an empty database, with what it hands over.
+pub struct Bench {
+    pub store: Arc<SqlStore>,
+    pub connections: Connections,
+    pub handed_over: Arc<Recorder>,
+    _directory: tempfile::TempDir,
+}
+
+/// The PostgreSQL server that `tests/run.sh` started.
+pub fn postgres_server() -> String {
+    std::env::var("HOOKSEAL_TEST_POSTGRES")
+        .expect("HOOKSEAL_TEST_POSTGRES is not set: run the tests by tests/run.sh")
+}
+
+/// Makes an empty database on the PostgreSQL server; answers its URL.
+pub async fn new_postgres_database() -> String {
+    let server = postgres_server();
+    let admin = Database::connect(format!("{server}/postgres")).await.unwrap();
+    let name = format!("t{:032x}", rand::random::<u128>());
+    admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+    admin.close().await.unwrap();
+    format!("{server}/{name}")
+}
+
+impl Bench {
+    pub async fn new(engine: Engine) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = match engine {
+            Engine::Sqlite => None,
+            Engine::Postgres => Some(new_postgres_database().await),
+        };
+        let connections = Connections::open(url.as_deref(), directory.path()).await.unwrap();
+        let handed_over = Arc::new(Recorder::default());
+        let runtime = tokio::runtime::Handle::current();
+        let store = Arc::new(SqlStore::start(connections.clone(), runtime, handed_over.clone()));
+        Self { store, connections, handed_over, _directory: directory }
+    }
+}
+
+/// Makes one test for each database of an `async fn(Bench)`.
+#[macro_export]
+macro_rules! on_every_database {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                use $crate::support::databases::{Bench, Engine};
+                super::$name(Bench::new(Engine::Sqlite).await).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                use $crate::support::databases::{Bench, Engine};
+                super::$name(Bench::new(Engine::Postgres).await).await;
+            })+
+        }
+    };
+}

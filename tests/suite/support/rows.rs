@@ -1,0 +1,140 @@
+//! Domain values to fill a store with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookseal::clock::AnchoredClock;
+use hookseal::crypto::SystemEntropy;
+use hookseal_core::access::Organization;
+use hookseal_core::delivery::{Claim, ClaimToken, Delivery, Progress};
+use hookseal_core::endpoint::Endpoint;
+use hookseal_core::event::{Catalogue, Event};
+use hookseal_core::id::{EndpointId, Minter, OrganizationId, SessionId};
+use hookseal_core::key::{EncryptionKey, PublicJwk};
+use hookseal_core::ports::{Acceptance, Directory, Idempotency, NewDelivery};
+use hookseal_core::retention::RetentionHours;
+use hookseal_core::retry::RetrySchedule;
+use hookseal_core::time::Timestamp;
+
+use super::databases::Bench;
+
+/// A moment that tests count from.
+pub const T0: Timestamp = Timestamp::from_ms(1_800_000_000_000);
+pub const TIMEOUT: Duration = Duration::from_secs(15);
+
+pub fn after(secs: u64) -> Timestamp {
+    T0.plus(Duration::from_secs(secs))
+}
+
+pub fn minter() -> Minter {
+    Minter::new(Arc::new(AnchoredClock::start()), Arc::new(SystemEntropy))
+}
+
+pub fn claim(token: i64, now: Timestamp) -> Claim {
+    Claim::new(ClaimToken(token), now, TIMEOUT)
+}
+
+impl Bench {
+    pub async fn organization(&self) -> OrganizationId {
+        let organization = Organization {
+            id: minter().organization(),
+            name: "Acme".into(),
+            frozen_at: None,
+            created_at: T0,
+            updated_at: T0,
+        };
+        self.store.insert_organization(&organization).await.unwrap();
+        organization.id
+    }
+
+    pub async fn endpoint(&self, organization: &OrganizationId) -> Endpoint {
+        let endpoint = Endpoint {
+            id: minter().endpoint(),
+            organization_id: organization.clone(),
+            name: None,
+            labels: vec!["a".into()],
+            url: "https://example.com/hook".into(),
+            enabled: true,
+            subscribed_event_types: Catalogue::default().default_subscription(),
+            retention: RetentionHours::default(),
+            max_in_flight: None,
+            rate_limit_per_second: Some(7),
+            created_at: T0,
+            updated_at: T0,
+            disabled_at: None,
+        };
+        self.store.insert_endpoint(&endpoint, "locked", 50).await.unwrap();
+        endpoint
+    }
+
+    pub async fn version(&self, organization: &OrganizationId) -> i64 {
+        self.store.audience(organization).await.unwrap().unwrap().version
+    }
+
+    /// An acceptance of one event with one pending delivery to `endpoint`.
+    pub async fn acceptance(&self, endpoint: &Endpoint) -> Acceptance {
+        let mint = minter();
+        let event = Event {
+            id: mint.event(),
+            organization_id: endpoint.organization_id.clone(),
+            event_type: "verification.session.expired".into(),
+            trigger_type: "verification_session".into(),
+            trigger_id: "vs_1".into(),
+            created_at: T0,
+        };
+        let delivery = delivery(&event, &endpoint.id);
+        Acceptance {
+            event,
+            session_id: None,
+            terminal: false,
+            audience_version: self.version(&endpoint.organization_id).await,
+            idempotency: None,
+            deliveries: vec![NewDelivery {
+                delivery,
+                sealed: Some(Bytes::from_static(b"jwe")),
+                reservation: None,
+            }],
+        }
+    }
+}
+
+pub fn delivery(event: &Event, endpoint: &EndpointId) -> Delivery {
+    Delivery {
+        id: minter().delivery(),
+        organization_id: event.organization_id.clone(),
+        event_id: event.id.clone(),
+        event_type: event.event_type.clone(),
+        endpoint_id: endpoint.clone(),
+        key_id: None,
+        created_at: event.created_at,
+        progress: Progress::accepted(
+            &RetrySchedule::default(),
+            RetentionHours::default(),
+            event.created_at,
+        ),
+    }
+}
+
+pub fn keyed(acceptance: Acceptance, key: &str, fingerprint: &str) -> Acceptance {
+    let idempotency = Some(Idempotency { key: key.into(), fingerprint: fingerprint.into() });
+    Acceptance { idempotency, ..acceptance }
+}
+
+pub fn ending(acceptance: Acceptance, session: &str) -> Acceptance {
+    let session_id = Some(SessionId::parse("session", session).unwrap());
+    Acceptance { session_id, terminal: true, ..acceptance }
+}
+
+pub fn key(endpoint: &EndpointId, key_id: &str) -> EncryptionKey {
+    EncryptionKey {
+        id: minter().key(),
+        endpoint_id: endpoint.clone(),
+        key_id: key_id.into(),
+        jwk: PublicJwk { n: "AQAB".into(), e: "AQAB".into() },
+        is_active: true,
+        created_at: T0,
+        updated_at: T0,
+        disabled_at: None,
+    }
+}
