@@ -60,7 +60,7 @@ impl FromStr for RetrySchedule {
     type Err = RetryScheduleError;
 
     fn from_str(text: &str) -> Result<Self, RetryScheduleError> {
-        if text.trim().is_empty() {
+        if text.trim() == "none" {
             return Self::new(Vec::new());
         }
         let pauses: Option<Vec<_>> = text.split(',').map(parse_duration).collect();
@@ -133,8 +133,8 @@ mod tests {
     fn a_schedule_is_read_in_every_unit_and_refused_otherwise() {
         let schedule: RetrySchedule = "250ms, 5s,30m,2h".parse().expect("a schedule");
         assert_eq!(schedule.window(), Duration::from_millis(250 + 5_000 + 1_800_000 + 7_200_000));
-        assert_eq!("".parse::<RetrySchedule>().expect("one attempt").attempts(), 1);
-        for bad in ["5", "5x", "s", "5s,", "-5s", "5s;5s", "9999h", "99999999999999999999s"] {
+        assert_eq!("none".parse::<RetrySchedule>().expect("one attempt").attempts(), 1);
+        for bad in ["", "5", "5x", "s", "5s,", "-5s", "5s;5s", "9999h", "99999999999999999999s"] {
             assert!(bad.parse::<RetrySchedule>().is_err(), "{bad}");
         }
     }

@@ -102,7 +102,12 @@ fn fault(path: &str, message: &str) -> Error {
     }
     let expected = message.rsplit_once("expected ").map_or("another value", |(_, rule)| rule);
     let expected = expected.split(" at line ").next().unwrap_or(expected);
-    let expected = expected.strip_prefix("struct ").map_or(expected, |_| "an object");
+    let expected = match expected {
+        "a sequence" => "an array",
+        "a map" => "an object",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
+    };
     Error::invalid(here, expected)
 }
 

@@ -3,5 +3,11 @@
 #![allow(unreachable_pub, reason = "one binary, all its own")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod api;
+mod delivery;
+mod demo;
+mod foreign;
+mod leaks;
+mod restart;
 mod store;
 mod support;

@@ -1,4 +1,5 @@
 //! What the tests share.
 
+pub mod daemon;
 pub mod databases;
 pub mod rows;

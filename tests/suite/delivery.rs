@@ -1,0 +1,203 @@
+//! The main job, from the outside: what is published arrives, sealed and signed; what fails is
+//! retried; what cannot be sealed is a recorded failure.
+
+use std::time::Duration;
+
+use hookseal::demo::receiver::{Behaviour, Receiver};
+use serde_json::{Value, json};
+
+use crate::support::daemon::{Home, wait};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_published_event_arrives_sealed_and_signed() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Accept);
+    let endpoint = tenant.register(&receiver, json!({}));
+    let event = tenant.publish("vs_1", json!({ "claims": { "given_names": "Ada" } }));
+    assert_eq!(event["deliveries"].as_array().unwrap().len(), 1);
+    tenant.settle(SOON);
+    let [arrival] = &receiver.arrivals()[..] else { panic!("one request") };
+    assert!(arrival.verified);
+    assert_eq!(
+        arrival.plaintext,
+        Some(json!({
+            "data": { "claims": { "given_names": "Ada" } },
+            "metadata": {
+                "contract_version": 1,
+                "event_id": event["id"],
+                "verification_session_id": "vs_1",
+            },
+            "type": "verification.session.succeeded",
+        }))
+    );
+    let mut names: Vec<&str> = arrival.raw.headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "content-length",
+            "content-type",
+            "date",
+            "host",
+            "user-agent",
+            "x-kayle-delivery-id",
+            "x-kayle-event",
+            "x-kayle-signature"
+        ]
+    );
+    let header = |name: &str| {
+        let mut headers = arrival.raw.headers.iter();
+        headers.find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    };
+    assert_eq!(header("content-type"), Some("application/jose"));
+    assert_eq!(header("user-agent"), Some(concat!("Hookseal/", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(header("x-kayle-event"), Some("verification.session.succeeded"));
+    let delivery = &tenant.deliveries("")[0];
+    assert_eq!(delivery["id"], json!(header("x-kayle-delivery-id")));
+    assert_eq!(delivery["status"], "succeeded");
+    assert_eq!(
+        (&delivery["attempt_count"], &delivery["last_status_code"]),
+        (&json!(1), &json!(204))
+    );
+    assert_eq!(delivery["payload_retention_reason"], "delivered");
+    assert_eq!(delivery["webhook_endpoint_id"], json!(endpoint));
+}
+
+#[test]
+fn a_failed_attempt_is_retried_with_the_same_bytes_and_a_new_signature() {
+    let home = Home::new(&[("HOOKSEAL_RETRY_SCHEDULE", "1100ms,10ms")]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::FailFirst(2));
+    tenant.register(&receiver, json!({}));
+    tenant.publish("vs_1", json!({}));
+    tenant.settle(SOON);
+    let arrivals = receiver.arrivals();
+    let statuses: Vec<_> = arrivals.iter().map(|arrival| arrival.status).collect();
+    assert_eq!(statuses, [Some(500), Some(500), Some(204)]);
+    assert!(arrivals.iter().all(|a| a.verified && a.raw.body == arrivals[0].raw.body));
+    assert!(arrivals[1].at - arrivals[0].at >= Duration::from_millis(1050), "never early");
+    let signature = |n: usize| {
+        let mut headers = arrivals[n].raw.headers.iter();
+        headers.find(|(name, _)| name == "x-kayle-signature").unwrap().1.clone()
+    };
+    assert_ne!(signature(0), signature(1));
+    assert_eq!(tenant.deliveries("")[0]["attempt_count"], 3);
+}
+
+#[test]
+fn an_exhausted_delivery_fails_and_stays_failed() {
+    let home = Home::new(&[("HOOKSEAL_RETRY_SCHEDULE", "10ms")]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Answer(302));
+    tenant.register(&receiver, json!({}));
+    tenant.publish("vs_1", json!({}));
+    tenant.settle(SOON);
+    let delivery = &tenant.deliveries("&status=failed")[0];
+    assert_eq!(
+        (&delivery["attempt_count"], &delivery["last_status_code"]),
+        (&json!(2), &json!(302))
+    );
+    assert_eq!(delivery["failure_reason"], "exhausted");
+    assert_eq!(delivery["payload_retention_reason"], "terminal_failure_retention");
+    assert_eq!(delivery["next_attempt_at"], Value::Null);
+    assert_eq!(receiver.arrived(), 2);
+}
+
+#[test]
+fn an_endpoint_without_a_key_gets_a_recorded_failure_and_nothing_else() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Accept);
+    tenant.register_without_key(&receiver, json!({}));
+    let event = tenant.publish("vs_1", json!({}));
+    let delivery = &event["deliveries"][0];
+    assert_eq!((&delivery["status"], &delivery["attempt_count"]), (&json!("failed"), &json!(1)));
+    assert_eq!(delivery["payload_retention_reason"], "no_active_key");
+    tenant.settle(SOON);
+    assert_eq!(receiver.arrived(), 0);
+}
+
+#[test]
+fn a_disabled_endpoint_parks_its_deliveries_and_spends_no_attempt() {
+    let home = Home::new(&[("HOOKSEAL_RETRY_SCHEDULE", "300ms,100ms,100ms")]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Answer(500));
+    let endpoint = tenant.register(&receiver, json!({}));
+    tenant.publish("vs_1", json!({}));
+    wait(SOON, "the first attempt", || tenant.deliveries("")[0]["attempt_count"] == 1);
+    let path = format!("/v1/webhooks/endpoints/{endpoint}");
+    tenant.caller.patch(&path, json!({ "enabled": false })).ok();
+    let parked = tenant.publish("vs_2", json!({}));
+    assert_eq!(parked["deliveries"], json!([]), "no row for a disabled endpoint");
+    std::thread::sleep(Duration::from_millis(700));
+    let delivery = &tenant.deliveries("")[0];
+    assert_eq!((&delivery["status"], &delivery["attempt_count"]), (&json!("pending"), &json!(1)));
+    receiver.behave(Behaviour::Accept);
+    tenant.caller.patch(&path, json!({ "enabled": true })).ok();
+    tenant.settle(SOON);
+    assert_eq!(tenant.deliveries("")[0]["status"], "succeeded");
+}
+
+#[test]
+fn settings_hold_from_the_next_attempt_on() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let (old, new) = (Receiver::start(Behaviour::Accept), Receiver::start(Behaviour::Accept));
+    let endpoint = tenant.register(&old, json!({}));
+    for n in 0..50 {
+        let (target, other) = if n % 2 == 0 { (&new, &old) } else { (&old, &new) };
+        let change = json!({ "url": target.url });
+        tenant.caller.patch(&format!("/v1/webhooks/endpoints/{endpoint}"), change).ok();
+        let (there, elsewhere) = (target.arrived(), other.arrived());
+        tenant.publish(&format!("vs_{n}"), json!({}));
+        wait(SOON, "the delivery", || target.arrived() == there + 1);
+        assert_eq!(other.arrived(), elsewhere);
+    }
+}
+
+#[test]
+fn a_rate_limit_holds() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Accept);
+    tenant.register(&receiver, json!({ "rate_limit_per_second": 20 }));
+    let events: Vec<_> = (0..60).map(|n| tenant.event(&format!("vs_{n}"), json!({}))).collect();
+    tenant.platform.post("/v1/platform/events/batch", json!(events)).ok();
+    tenant.settle(SOON);
+    let at: Vec<_> = receiver.arrivals().iter().map(|arrival| arrival.at).collect();
+    assert_eq!(at.len(), 60);
+    let second = Duration::from_secs(1);
+    let busiest = at
+        .iter()
+        .map(|from| at.iter().filter(|at| **at >= *from && **at - *from < second).count())
+        .max();
+    assert!(busiest <= Some(22), "{busiest:?} in one second");
+}
+
+#[test]
+fn a_receiver_that_hangs_fails_by_timeout_and_delays_nobody() {
+    let home =
+        Home::new(&[("HOOKSEAL_RETRY_SCHEDULE", "none"), ("HOOKSEAL_ATTEMPT_TIMEOUT", "2s")]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let (hanging, healthy) = (Receiver::start(Behaviour::Hang), Receiver::start(Behaviour::Accept));
+    let stuck = tenant.register(&hanging, json!({}));
+    tenant.register(&healthy, json!({}));
+    for n in 0..20 {
+        tenant.publish(&format!("vs_{n}"), json!({}));
+    }
+    wait(Duration::from_millis(1500), "the healthy one", || healthy.accepted() == 20);
+    tenant.settle(SOON);
+    let failed = tenant.deliveries(&format!("&endpoint_id={stuck}"));
+    assert!(failed.iter().all(|d| d["status"] == "failed" && d["last_status_code"].is_null()));
+}
