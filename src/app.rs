@@ -1,7 +1,7 @@
 //! The composition root: wires ports to adapters, starts everything, drains it again.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use hookseal_core::admin::{Admin, AdminParts};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
-use hookseal_core::ports::{Clock, DeliveryRules, Dispatch, Sealer, Secret, Store, Upkeep, Vault};
-use hookseal_core::target::TargetRules;
+use hookseal_core::ports::{
+    Blame, Clock, DeliveryRules, Dispatch, Sealer, Secret, Store, Upkeep, Vault,
+};
 use hookseal_core::time::Timestamp;
 
 use crate::actors::Tools;
@@ -30,11 +31,14 @@ use crate::courier::tls_config;
 use crate::crypto::SystemEntropy;
 use crate::crypto::seal::JoseSealer;
 use crate::crypto::vault::{KeyVault, MasterKey};
+use crate::metrics;
 use crate::schedule::memory::MemorySchedule;
-use crate::store::{Connections, NodeLock, SqlStore};
+use crate::store::{Connections, NodeLock, SqlStore, sqlite_file};
 
 /// Claims that are ended in one transaction at start.
 const RELEASE_BATCH: usize = 500;
+/// With at most so many in flight, the death of the process is counted against each.
+const SUSPECTS: usize = 4;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
 
@@ -67,7 +71,7 @@ impl Foundation {
         Ok(Self {
             connections,
             runtime,
-            minter: Arc::new(Minter::new(clock.clone(), Arc::new(SystemEntropy))),
+            minter: Arc::new(Minter::new(Arc::new(SystemEntropy))),
             clock,
             vault: Arc::new(vault),
             sealer: Arc::new(JoseSealer::default()),
@@ -80,16 +84,15 @@ impl Foundation {
     }
 
     /// The use cases but publishing, over `store`.
-    fn admin(&self, config: &Config, store: Arc<dyn Store>, dispatch: Arc<dyn Dispatch>) -> Admin {
+    fn admin(&self, config: &Config, store: Arc<dyn Store>) -> Admin {
         Admin::new(AdminParts {
             store,
             sealer: self.sealer.clone(),
             vault: self.vault.clone(),
-            dispatch,
             clock: self.clock.clone(),
             minter: self.minter.clone(),
             catalogue: Arc::new(config.catalogue.clone()),
-            targets: TargetRules { development: config.dev },
+            targets: config.target_rules(),
             quotas: config.quotas,
         })
     }
@@ -97,8 +100,8 @@ impl Foundation {
     /// The use cases for a command that runs beside a daemon or without one.
     pub fn into_admin(self, config: &Config) -> Admin {
         let switchboard = Switchboard::new(self.clock.clone(), config.attempt_timeout);
-        let store = self.store(switchboard.clone());
-        self.admin(config, store, switchboard)
+        let store = self.store(switchboard);
+        self.admin(config, store)
     }
 }
 
@@ -128,15 +131,18 @@ fn master_key(config: &Config) -> Result<MasterKey> {
     }
 }
 
-/// Keeps a second daemon off an embedded database for as long as it lives.
-fn lock_data_dir(config: &Config) -> Result<File> {
+/// Keeps a second daemon off a SQLite database for as long as the answered file lives.
+fn lock_database(config: &Config) -> Result<Option<File>> {
     make_data_dir(&config.data_dir)?;
-    let path = config.data_dir.join("lock");
+    let Some(mut path) = sqlite_file(config.database_url.as_deref(), &config.data_dir) else {
+        return Ok(None);
+    };
+    path.as_mut_os_string().push(".lock");
     let file =
         File::create(path).map_err(|error| Error::unavailable("the data directory", error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => Err(Error::broken("the data directory", "another daemon is running on it")),
+        Ok(()) => Ok(Some(file)),
+        Err(_) => Err(Error::broken("the database", "another daemon is running on it")),
     }
 }
 
@@ -154,8 +160,8 @@ pub struct Daemon {
     arbiters: Vec<Arbiter>,
     connections: Connections,
     drain_timeout: Duration,
-    _data_dir_lock: Option<File>,
-    _node_lock: Option<NodeLock>,
+    _database_lock: Option<File>,
+    node_lock: Option<NodeLock>,
 }
 
 impl Daemon {
@@ -165,7 +171,11 @@ impl Daemon {
     /// [`Error::Invalid`] names a setting; [`Error::Broken`] tells of another daemon on the same
     /// data or a wrong master key; [`Error::Unavailable`] of what could not be reached.
     pub async fn start(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self> {
-        let data_dir_lock = if config.is_embedded() { Some(lock_data_dir(config)?) } else { None };
+        // Bound before anything is touched: a port that is taken must cost nobody a claim.
+        let listener = TcpListener::bind(config.listen)
+            .map_err(|_| Error::invalid("listen", "an address that can be bound"))?;
+        let database_lock = lock_database(config)?;
+        metrics::register();
         let foundation = Foundation::open(config, runtime.clone()).await?;
         let connections = foundation.connections.clone();
         let node_lock = on(&runtime, {
@@ -190,7 +200,7 @@ impl Daemon {
             clock: clock.clone(),
             minter: foundation.minter.clone(),
             rules: rules.clone(),
-            targets: TargetRules { development: config.dev },
+            targets: config.target_rules(),
             tls: tls_config(),
             idle_after: config.idle_after,
         };
@@ -198,10 +208,10 @@ impl Daemon {
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
         let handles = arbiters.iter().map(Arbiter::handle).collect();
         let supervisor = Supervisor::new(tools.clone(), switchboard.clone(), handles).start();
-        Janitor::new(tools.clone(), config.history).start();
+        Janitor::new(tools.clone(), switchboard.clone(), config.history).start();
         actix::spawn(stager::run(tools, switchboard.clone()));
 
-        let admin = foundation.admin(config, store.clone(), switchboard.clone());
+        let admin = foundation.admin(config, store.clone());
         let first_platform_key = match config.platform_key {
             Some(_) => None,
             None => admin.create_first_platform_key().await?,
@@ -225,7 +235,7 @@ impl Daemon {
             readiness: Readiness::default(),
             known_keys: KnownKeys::default(),
         });
-        let (address, server) = serve(config, api.clone(), cores)?;
+        let (address, server) = serve(config, listener, api.clone(), cores)?;
         let handle = server.handle();
         let served = actix::spawn(server);
         Ok(Self {
@@ -238,9 +248,17 @@ impl Daemon {
             arbiters,
             connections,
             drain_timeout: config.drain_timeout,
-            _data_dir_lock: data_dir_lock,
-            _node_lock: node_lock,
+            _database_lock: database_lock,
+            node_lock,
         })
+    }
+
+    /// Returns when this daemon must stop of itself: another one has taken its database.
+    pub async fn displaced(&self) {
+        match &self.node_lock {
+            Some(lock) => lock.keep().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Drains: readiness drops, accepts finish, attempts in flight have until the drain timeout,
@@ -258,14 +276,19 @@ impl Daemon {
         for arbiter in self.arbiters {
             arbiter.stop();
         }
-        drop(self._node_lock);
         self.connections.close().await;
     }
 }
 
 async fn release_all(store: &dyn Store, now: Timestamp) -> Result<()> {
+    // A few that were in flight when the process died may have killed it; of many, none is suspect.
+    let blame = match store.open_claims().await? {
+        0..=SUSPECTS => Blame::Delivery,
+        _ => Blame::Nobody,
+    };
     loop {
-        let released = Upkeep::release_lapsed(store, Timestamp::MAX, now, RELEASE_BATCH).await?;
+        let released =
+            Upkeep::release_lapsed(store, Timestamp::MAX, now, RELEASE_BATCH, blame).await?;
         if released > 0 {
             tracing::info!(released, "claims of the process before are due again");
         }
@@ -277,6 +300,7 @@ async fn release_all(store: &dyn Store, now: Timestamp) -> Result<()> {
 
 fn serve(
     config: &Config,
+    listener: TcpListener,
     api: Data<Api>,
     workers: usize,
 ) -> Result<(SocketAddr, actix_web::dev::Server)> {
@@ -292,8 +316,8 @@ fn serve(
     .client_request_timeout(Duration::from_secs(10))
     .shutdown_timeout(config.drain_timeout.as_secs().max(1))
     .disable_signals()
-    .bind(config.listen)
-    .map_err(|_| Error::invalid("listen", "an address that can be bound"))?;
+    .listen(listener)
+    .map_err(|error| Error::unavailable("the listener", error))?;
     let address = server.addrs().first().copied();
     let address = address.ok_or(Error::Broken { what: "the listener", source: None })?;
     Ok((address, server.run()))

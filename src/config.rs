@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hookseal_core::admin::Quotas;
@@ -12,6 +13,7 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::event::{Catalogue, EventType};
 use hookseal_core::ports::Secret;
 use hookseal_core::retry::{RetrySchedule, parse_duration};
+use hookseal_core::target::{Network, TargetRules};
 
 /// The file that is read when it is there.
 const FILE: &str = "hookseal.toml";
@@ -42,6 +44,8 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// Allows `http:` and loopback targets.
     pub dev: bool,
+    /// Networks that targets may resolve into though they are not public.
+    pub allow_targets: Vec<Network>,
     /// A platform key that is accepted beside those in the database.
     pub platform_key: Option<Secret>,
     /// Pauses between attempts.
@@ -107,6 +111,11 @@ impl Config {
             master_key: settings.text("master_key").map(Secret::new),
             master_key_file: settings.text("master_key_file").map(PathBuf::from),
             dev: settings.flag("dev")?,
+            allow_targets: settings
+                .take("allow_targets", "networks such as 10.0.0.0/8,fd00::/8", |v| {
+                    v.split(',').map(Network::parse).collect()
+                })?
+                .unwrap_or_default(),
             platform_key: settings
                 .take("platform_key", "at least 16 characters", |v| {
                     (v.len() >= 16).then(|| v.to_owned())
@@ -137,8 +146,16 @@ impl Config {
                 .unwrap_or(LogFormat::Text),
             catalogue: settings.catalogue()?,
         };
+        if settings.text("redis_url").is_some() {
+            return Err(Error::invalid("redis_url", "nothing: the schedule is kept in process"));
+        }
         settings.nothing_left()?;
         Ok(config)
+    }
+
+    /// Which targets may be called.
+    pub fn target_rules(&self) -> Arc<TargetRules> {
+        Arc::new(TargetRules { development: self.dev, allowed: self.allow_targets.clone() })
     }
 
     /// Whether the database is the embedded one.
@@ -235,9 +252,11 @@ impl Settings {
     }
 
     fn nothing_left(self) -> Result<()> {
-        match self.values.into_keys().next() {
+        match self.values.into_iter().find(|(_, value)| !value.is_empty()) {
             None => Ok(()),
-            Some(name) => Err(Error::invalid(name, "a known setting (see docs/operations.md)")),
+            Some((name, _)) => {
+                Err(Error::invalid(name, "a known setting (see docs/operations.md)"))
+            }
         }
     }
 }
@@ -292,7 +311,9 @@ mod tests {
             ("attempt_timeout",            "forever"),
             ("log_format",                 "xml"),
             ("endpoints_per_organization", "0"),
-            ("listen",                     "127.0.0.1:1"),
+            ("allow_targets",              "10.0.0.0"),
+            ("redis_url",                  "redis://localhost"),
+            ("lissten",                    "127.0.0.1:1"),
         ] {
             match read("", &[(name, value)]) {
                 Err(Error::Invalid { field, .. }) => assert_eq!(field, name),

@@ -1,7 +1,8 @@
 //! One signed attempt: sign the sealed bytes, send them, read a bounded answer.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +45,9 @@ pub struct Letter {
 
 /// Sends letters; one an arbiter, with its own kept-alive connections.
 pub struct Courier {
-    client: Client,
-    rules: TargetRules,
+    client: RefCell<Client>,
+    tls: Arc<rustls::ClientConfig>,
+    rules: Arc<TargetRules>,
     timeout: Duration,
 }
 
@@ -73,26 +75,16 @@ pub fn tls_config() -> Arc<rustls::ClientConfig> {
 }
 
 impl Courier {
-    /// A courier for the current arbiter.
-    pub fn new(tls: Arc<rustls::ClientConfig>, rules: TargetRules, timeout: Duration) -> Rc<Self> {
-        let resolver = Resolver::custom(GuardedResolver { rules });
-        let connector = Connector::new()
-            .connector(TcpConnector::new(resolver).service())
-            .rustls_0_23(tls)
-            .max_http_version(Version::HTTP_11)
-            .timeout(CONNECT_TIMEOUT)
-            .handshake_timeout(CONNECT_TIMEOUT)
-            .conn_keep_alive(KEEP_ALIVE)
-            .conn_lifetime(LIFETIME)
-            // The pool's bound is one queue for all hosts; the endpoints' windows bound instead.
-            .limit(0);
-        let client = Client::builder()
-            .connector(connector)
-            .disable_redirects()
-            .disable_timeout()
-            .no_default_headers()
-            .finish();
-        Rc::new(Self { client, rules, timeout })
+    /// A courier for the current arbiter, which it uses to renew its client.
+    pub fn new(
+        tls: Arc<rustls::ClientConfig>,
+        rules: Arc<TargetRules>,
+        timeout: Duration,
+    ) -> Rc<Self> {
+        let client = RefCell::new(client(tls.clone(), rules.clone()));
+        let courier = Rc::new(Self { client, tls, rules, timeout });
+        actix::spawn(renew(Rc::downgrade(&courier)));
+        courier
     }
 
     /// Makes one attempt, within the deadline over the whole exchange.
@@ -116,9 +108,8 @@ impl Courier {
         now: Timestamp,
     ) -> Result<Outcome, ErrorKind> {
         let signature = signature(&letter.secret, wall_seconds(), &letter.sealed);
-        let mut answer = self
-            .client
-            .post(url)
+        let request = self.client.borrow().post(url);
+        let mut answer = request
             .no_decompress()
             .insert_header((header::CONTENT_TYPE, "application/jose"))
             .insert_header((header::USER_AGENT, concat!("Hookseal/", env!("CARGO_PKG_VERSION"))))
@@ -143,6 +134,37 @@ impl Courier {
             }
         }
         Ok(Outcome::Answered { status: status.as_u16(), retry_after })
+    }
+}
+
+fn client(tls: Arc<rustls::ClientConfig>, rules: Arc<TargetRules>) -> Client {
+    let resolver = Resolver::custom(GuardedResolver { rules });
+    let connector = Connector::new()
+        .connector(TcpConnector::new(resolver).service())
+        .rustls_0_23(tls)
+        .max_http_version(Version::HTTP_11)
+        .timeout(CONNECT_TIMEOUT)
+        .handshake_timeout(CONNECT_TIMEOUT)
+        .conn_keep_alive(KEEP_ALIVE)
+        .conn_lifetime(LIFETIME)
+        // The pool's bound is one queue for all hosts; the endpoints' windows bound instead.
+        .limit(0);
+    Client::builder()
+        .connector(connector)
+        .disable_redirects()
+        .disable_timeout()
+        .no_default_headers()
+        .finish()
+}
+
+/// The pool closes an idle connection only when its host is asked for again. A new client now and
+/// then closes those of hosts that went quiet; attempts in flight keep the old one until they end.
+async fn renew(courier: Weak<Courier>) {
+    loop {
+        tokio::time::sleep(LIFETIME).await;
+        let Some(courier) = courier.upgrade() else { return };
+        let renewed = client(courier.tls.clone(), courier.rules.clone());
+        courier.client.replace(renewed);
     }
 }
 
@@ -179,7 +201,7 @@ struct BlockedAddress;
 
 /// Resolves names and judges every address that a connection could be made to.
 struct GuardedResolver {
-    rules: TargetRules,
+    rules: Arc<TargetRules>,
 }
 
 impl Resolve for GuardedResolver {

@@ -79,14 +79,6 @@ pub static IN_FLIGHT: LazyLock<IntGauge> = LazyLock::new(|| {
     registered!(IntGauge::new("hookseal_attempts_in_flight", "Attempts in flight."))
 });
 
-/// Sealed bytes in memory on their way to a first attempt.
-pub static SEALED_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
-    registered!(IntGauge::new(
-        "hookseal_sealed_bytes_in_memory",
-        "Sealed bytes in memory between acceptance and first attempt."
-    ))
-});
-
 /// Claims whose holder was gone.
 pub static CLAIMS_LOST: LazyLock<IntCounter> = LazyLock::new(|| {
     registered!(IntCounter::new("hookseal_claims_lost_total", "Claims whose holder was gone."))
@@ -103,6 +95,21 @@ pub static HTTP_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
         .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0]);
     registered!(HistogramVec::new(opts, &["method", "route", "status"]))
 });
+
+/// Registers what has no labels, so that it is there before it first counts.
+pub fn register() {
+    for counter in [&EVENTS_ACCEPTED, &CLAIMS_LOST, &ACTOR_PANICS] {
+        LazyLock::force(counter);
+    }
+    for gauge in [&ACTORS, &IN_FLIGHT] {
+        LazyLock::force(gauge);
+    }
+    for histogram in
+        [&ATTEMPT_SECONDS, &FIRST_ATTEMPT_SECONDS, &LEDGER_BATCH_ROWS, &LEDGER_COMMIT_SECONDS]
+    {
+        LazyLock::force(histogram);
+    }
+}
 
 /// All metrics in Prometheus' text format.
 pub fn render() -> Vec<u8> {

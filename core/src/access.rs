@@ -1,5 +1,7 @@
 //! Who may do what: organizations, API keys, scopes and callers (contract 7).
 
+use serde_json::{Map, Value};
+
 use crate::endpoint::judge_name;
 use crate::error::{Error, Result};
 use crate::id::{ApiKeyId, OrganizationId};
@@ -75,6 +77,8 @@ pub struct ApiKey {
     pub enabled: bool,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// Whatever its owner wants to remember with it.
+    pub metadata: Map<String, Value>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -86,6 +90,8 @@ pub struct ApiKeyFields {
     pub name: String,
     /// At least one scope.
     pub permissions: Vec<String>,
+    /// At most 20 entries: text, numbers and booleans.
+    pub metadata: Map<String, Value>,
 }
 
 impl ApiKeyFields {
@@ -109,14 +115,71 @@ impl ApiKeyFields {
                 scopes.push(scope);
             }
         }
+        judge_metadata(&self.metadata)?;
         Ok(ApiKey {
             id,
             name: judge_name(self.name)?,
             organization_id: Some(organization_id),
             enabled: true,
             scopes,
+            metadata: self.metadata,
             created_at: now,
         })
+    }
+}
+
+/// Contract 2.10: at most 20 entries; names of 1 to 64 of `A-Z a-z 0-9 _ . : -`; values are text of
+/// at most 512 characters, numbers or booleans.
+fn judge_metadata(metadata: &Map<String, Value>) -> Result<()> {
+    if metadata.len() > 20 {
+        return Err(Error::invalid("metadata", "at most 20 entries"));
+    }
+    for (name, value) in metadata {
+        let well_named = (1..=64).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b));
+        if !well_named {
+            return Err(Error::invalid("metadata", "names of 1 to 64 of A-Z a-z 0-9 _ . : -"));
+        }
+        let bounded = match value {
+            Value::String(text) => text.chars().count() <= 512,
+            Value::Number(_) | Value::Bool(_) => true,
+            Value::Null | Value::Array(_) | Value::Object(_) => false,
+        };
+        if !bounded {
+            return Err(Error::invalid(
+                format!("metadata.{name}"),
+                "text of at most 512 characters, a number or a boolean",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A change of an organization that passed every rule.
+#[derive(Clone, Debug)]
+pub struct OrganizationChange {
+    name: Option<String>,
+    frozen: Option<bool>,
+}
+
+impl OrganizationChange {
+    /// Judges a change; at least one must be asked for.
+    pub fn judge(name: Option<String>, frozen: Option<bool>) -> Result<Self> {
+        if name.is_none() && frozen.is_none() {
+            return Err(Error::invalid("body", "at least one of name, frozen"));
+        }
+        Ok(Self { name: name.map(judge_name).transpose()?, frozen })
+    }
+
+    /// `organization` with this change, made at `now`.
+    pub fn apply(self, before: Organization, now: Timestamp) -> Organization {
+        let frozen_at = match self.frozen {
+            Some(true) => before.frozen_at.or(Some(now)),
+            Some(false) => None,
+            None => before.frozen_at,
+        };
+        let name = self.name.unwrap_or(before.name);
+        Organization { name, frozen_at, updated_at: now, ..before }
     }
 }
 
@@ -189,10 +252,26 @@ mod tests {
     }
 
     #[test]
+    fn metadata_is_flat_and_small() {
+        let judge = |metadata: serde_json::Value| {
+            judge_metadata(metadata.as_object().expect("an object")).is_ok()
+        };
+        assert!(judge(serde_json::json!({ "team.a:b-c_1": "x", "n": 1.5, "b": true })));
+        assert!(!judge(serde_json::json!({ "bad key!": 1 })));
+        assert!(!judge(serde_json::json!({ "a": {} })));
+        assert!(!judge(serde_json::json!({ "a": null })));
+        assert!(!judge(serde_json::json!({ "a": "x".repeat(513) })));
+        let many: serde_json::Value =
+            (0..21).map(|n| (n.to_string(), n.into())).collect::<Map<_, _>>().into();
+        assert!(!judge(many));
+    }
+
+    #[test]
     fn unknown_permissions_are_named() {
         let fields = |permissions: &[&str]| ApiKeyFields {
             name: "ci".into(),
             permissions: permissions.iter().map(ToString::to_string).collect(),
+            metadata: Map::new(),
         };
         let create = |fields: ApiKeyFields| {
             fields.create(

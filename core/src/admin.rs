@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::access::{ApiKey, ApiKeyFields, Caller, Organization};
+use crate::access::{ApiKey, ApiKeyFields, Caller, Organization, OrganizationChange};
 use crate::delivery::Delivery;
 use crate::endpoint::{Endpoint, EndpointFields, judge_name};
 use crate::error::{Error, Result, Thing};
@@ -12,7 +12,7 @@ use crate::key::{EncryptionKey, KeyFields};
 use crate::limits::{ENDPOINTS, KEYS};
 use crate::page::{Page, PageRequest};
 use crate::ports::{
-    Clock, DeliveryFilter, Dispatch, EndpointFilter, EventFilter, Sealer, Secret, Store, Vault,
+    Clock, DeliveryFilter, EndpointFilter, EventFilter, Sealer, Secret, Store, Vault,
 };
 use crate::target::TargetRules;
 
@@ -41,8 +41,6 @@ pub struct AdminParts {
     pub sealer: Arc<dyn Sealer>,
     /// Secrets at rest.
     pub vault: Arc<dyn Vault>,
-    /// Who hears of changed settings.
-    pub dispatch: Arc<dyn Dispatch>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids and secrets.
@@ -50,7 +48,7 @@ pub struct AdminParts {
     /// Event types.
     pub catalogue: Arc<Catalogue>,
     /// Which targets are allowed.
-    pub targets: TargetRules,
+    pub targets: Arc<TargetRules>,
     /// How much an organization may have.
     pub quotas: Quotas,
 }
@@ -113,20 +111,11 @@ impl Admin {
         name: Option<String>,
         frozen: Option<bool>,
     ) -> Result<Organization> {
-        if name.is_none() && frozen.is_none() {
-            return Err(Error::invalid("body", "at least one of name, frozen"));
-        }
+        let change = OrganizationChange::judge(name, frozen)?;
         let now = self.parts.clock.now();
-        let mut organization = self.organization(id).await?;
-        if let Some(name) = name {
-            organization.name = judge_name(name)?;
-        }
-        if let Some(frozen) = frozen {
-            organization.frozen_at = frozen.then(|| organization.frozen_at.unwrap_or(now));
-        }
-        organization.updated_at = now;
-        self.parts.store.update_organization(&organization).await?;
-        Ok(organization)
+        let change = Box::new(move |organization| change.apply(organization, now));
+        let changed = self.parts.store.change_organization(id, change).await?;
+        changed.ok_or(Error::NotFound(Thing::Organization))
     }
 
     /// Makes an API key of an organization. The key is answered once and stored as a keyed hash.
@@ -135,9 +124,11 @@ impl Admin {
         organization: &OrganizationId,
         fields: ApiKeyFields,
     ) -> Result<(ApiKey, Secret)> {
-        let organization = self.organization(organization).await?;
         let id = self.parts.minter.api_key_id();
-        let key = fields.create(id, organization.id, self.parts.clock.now())?;
+        let key = fields.create(id, organization.clone(), self.parts.clock.now())?;
+        if self.organization(organization).await?.frozen_at.is_some() {
+            return Err(Error::Frozen);
+        }
         let secret = self.store_api_key(&key).await?;
         Ok((key, secret))
     }
@@ -158,6 +149,7 @@ impl Admin {
             organization_id: None,
             enabled: true,
             scopes: Vec::new(),
+            metadata: serde_json::Map::new(),
             created_at: self.parts.clock.now(),
         })
         .await
@@ -196,7 +188,7 @@ impl Admin {
         let endpoint = fields.create(
             parts.minter.endpoint(),
             organization.clone(),
-            parts.targets,
+            &parts.targets,
             &parts.catalogue,
             parts.clock.now(),
         )?;
@@ -230,12 +222,10 @@ impl Admin {
         fields: EndpointFields,
     ) -> Result<Endpoint> {
         let organization = caller.writer()?;
-        let targets = self.parts.targets;
-        let catalogue = self.parts.catalogue.clone();
+        let change = fields.change(&self.parts.targets, &self.parts.catalogue)?;
         let now = self.parts.clock.now();
-        let change = move |endpoint| fields.change(endpoint, targets, &catalogue, now);
-        let changed = self.parts.store.change_endpoint(organization, id, Box::new(change)).await?;
-        self.parts.dispatch.reconfigured(id);
+        let change = Box::new(move |endpoint| change.apply(endpoint, now));
+        let changed = self.parts.store.change_endpoint(organization, id, change).await?;
         changed.ok_or(Error::NotFound(Thing::Endpoint))
     }
 

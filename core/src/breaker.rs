@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! closed ──20 failures in a row over 10 s──▶ open ──pause over──▶ probing
-//!   ▲                                         ▲                    │   │
-//!   │                                         └──────failure───────┘   │ success
-//!   └──── ramp reaches the window ──── ramping ◀───────────────────────┘
+//!   ▲                                         ▲ ▲                  │   │
+//!   │                                         │ └──────failure─────┘   │ success
+//!   │                                         └─failure at one─┐       │
+//!   └──── ramp reaches the window ──────────────────────── ramping ◀───┘
 //! ```
+//! While ramping a success adds a place and a failure halves them.
 
 use std::time::Duration;
 
@@ -80,9 +82,9 @@ impl Breaker {
     pub fn on_success(&mut self, window: usize) {
         self.state = match self.state {
             State::Closed { .. } => State::Closed { failures: 0, since: None },
-            State::Open { pause, .. } | State::Probing { pause } => {
-                State::Ramping { allowance: 2, pause }
-            }
+            // An attempt that began before the breaker opened says nothing of now.
+            State::Open { until, pause } => State::Open { until, pause },
+            State::Probing { .. } => State::Ramping { allowance: 2, pause: PAUSE_MIN },
             State::Ramping { allowance, .. } if allowance >= window => {
                 State::Closed { failures: 0, since: None }
             }
@@ -107,7 +109,12 @@ impl Breaker {
             }
             // An attempt that began before the breaker opened says nothing new.
             State::Open { until, pause } => State::Open { until, pause },
-            State::Probing { pause } | State::Ramping { pause, .. } => {
+            // Some deliveries fail at any receiver: the flow is halved, and stops only at one.
+            State::Ramping { allowance, pause } if allowance > 1 => {
+                State::Ramping { allowance: allowance / 2, pause }
+            }
+            State::Ramping { pause, .. } => State::Open { until: now.plus(pause), pause },
+            State::Probing { pause } => {
                 let pause = (pause * 2).min(PAUSE_MAX);
                 State::Open { until: now.plus(pause), pause }
             }
@@ -180,11 +187,42 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_while_ramping_opens_it_again() {
+    fn failures_while_ramping_halve_the_flow_and_stop_it_at_one() {
         let mut breaker = opened();
         breaker.allowance(at(15));
+        for _ in 0..7 {
+            breaker.on_success(64);
+        }
+        let mut allowances = vec![breaker.allowance(at(16))];
+        for _ in 0..4 {
+            breaker.on_failure(at(16));
+            allowances.push(breaker.allowance(at(16)));
+        }
+        use Allowance::{Few, NoneUntil};
+
+        assert_eq!(allowances, [Few(8), Few(4), Few(2), Few(1), NoneUntil(at(21))]);
+    }
+
+    #[test]
+    fn a_receiver_that_fails_one_in_twenty_closes_it_again() {
+        let mut breaker = opened();
+        breaker.allowance(at(15));
+        for n in 1..20_000 {
+            match breaker.allowance(at(16)) {
+                Allowance::Window => return,
+                Allowance::Few(_) if n % 20 == 0 => breaker.on_failure(at(16)),
+                Allowance::Few(_) => breaker.on_success(16),
+                Allowance::NoneUntil(_) => panic!("it opened again"),
+            }
+        }
+        panic!("it never closed");
+    }
+
+    #[test]
+    fn old_answers_say_nothing_while_it_is_open() {
+        let mut breaker = opened();
         breaker.on_success(64);
-        breaker.on_failure(at(16));
-        assert_eq!(breaker.allowance(at(16)), Allowance::NoneUntil(at(26)));
+        breaker.on_failure(at(11));
+        assert_eq!(breaker.allowance(at(11)), Allowance::NoneUntil(at(15)));
     }
 }

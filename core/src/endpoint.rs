@@ -74,13 +74,26 @@ pub struct EndpointFields {
     pub rate_limit_per_second: Option<Option<i64>>,
 }
 
+/// Settings that passed every rule: applying them cannot fail.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointChange {
+    url: Option<String>,
+    name: Option<Option<String>>,
+    labels: Option<Vec<String>>,
+    enabled: Option<bool>,
+    subscribed_event_types: Option<Vec<Arc<str>>>,
+    retention: Option<RetentionHours>,
+    max_in_flight: Option<Option<u32>>,
+    rate_limit_per_second: Option<Option<u32>>,
+}
+
 impl EndpointFields {
     /// A new endpoint with these settings and the defaults of contract 2.5.
     pub fn create(
         self,
         id: EndpointId,
         organization_id: OrganizationId,
-        rules: TargetRules,
+        rules: &TargetRules,
         catalogue: &Catalogue,
         now: Timestamp,
     ) -> Result<Endpoint> {
@@ -105,17 +118,11 @@ impl EndpointFields {
             updated_at: now,
             disabled_at: None,
         };
-        self.apply(endpoint, rules, catalogue, now)
+        Ok(self.judge(rules, catalogue)?.apply(endpoint, now))
     }
 
-    /// `endpoint` with these settings changed; at least one must be given.
-    pub fn change(
-        self,
-        endpoint: Endpoint,
-        rules: TargetRules,
-        catalogue: &Catalogue,
-        now: Timestamp,
-    ) -> Result<Endpoint> {
+    /// Judges a change of settings; at least one must be given.
+    pub fn change(self, rules: &TargetRules, catalogue: &Catalogue) -> Result<EndpointChange> {
         if self.is_empty() {
             return Err(Error::invalid(
                 "body",
@@ -123,7 +130,7 @@ impl EndpointFields {
                  undelivered_payload_retention_hours, max_in_flight, rate_limit_per_second",
             ));
         }
-        self.apply(endpoint, rules, catalogue, now)
+        self.judge(rules, catalogue)
     }
 
     fn is_empty(&self) -> bool {
@@ -137,50 +144,68 @@ impl EndpointFields {
             && self.rate_limit_per_second.is_none()
     }
 
-    fn apply(
-        self,
-        mut endpoint: Endpoint,
-        rules: TargetRules,
-        catalogue: &Catalogue,
-        now: Timestamp,
-    ) -> Result<Endpoint> {
-        if let Some(url) = self.url {
-            rules.judge_url(&url).map_err(Error::UrlRejected)?;
-            endpoint.url = url;
+    fn judge(self, rules: &TargetRules, catalogue: &Catalogue) -> Result<EndpointChange> {
+        if let Some(url) = &self.url {
+            rules.judge_url(url).map_err(Error::UrlRejected)?;
         }
-        if let Some(name) = self.name {
-            endpoint.name = name.map(judge_name).transpose()?;
-        }
-        if let Some(labels) = self.labels {
-            endpoint.labels = judge_labels(labels)?;
-        }
-        if let Some(names) = self.subscribed_event_types {
+        let subscription = |names: Vec<String>| {
+            const FIELD: &str = "subscribed_event_types";
             if names.len() > SUBSCRIPTIONS {
-                return Err(Error::invalid(
-                    "subscribed_event_types",
-                    format!("at most {SUBSCRIPTIONS} names"),
-                ));
+                return Err(Error::invalid(FIELD, format!("at most {SUBSCRIPTIONS} names")));
             }
-            endpoint.subscribed_event_types =
-                catalogue.subscription("subscribed_event_types", &names)?;
-        }
-        if let Some(hours) = self.undelivered_payload_retention_hours {
-            endpoint.retention = RetentionHours::new(hours).ok_or_else(|| {
+            catalogue.subscription(FIELD, &names)
+        };
+        let retention = |hours| {
+            RetentionHours::new(hours).ok_or_else(|| {
                 Error::invalid("undelivered_payload_retention_hours", "one of 0, 24, 72, 168")
-            })?;
+            })
+        };
+        Ok(EndpointChange {
+            url: self.url,
+            name: self.name.map(|name| name.map(judge_name).transpose()).transpose()?,
+            labels: self.labels.map(judge_labels).transpose()?,
+            enabled: self.enabled,
+            subscribed_event_types: self.subscribed_event_types.map(subscription).transpose()?,
+            retention: self.undelivered_payload_retention_hours.map(retention).transpose()?,
+            max_in_flight: self
+                .max_in_flight
+                .map(|window| within("max_in_flight", window, WINDOW_MAX as u32))
+                .transpose()?,
+            rate_limit_per_second: self
+                .rate_limit_per_second
+                .map(|rate| within("rate_limit_per_second", rate, RATE_MAX))
+                .transpose()?,
+        })
+    }
+}
+
+impl EndpointChange {
+    /// `endpoint` with these settings, changed at `now`.
+    pub fn apply(self, before: Endpoint, now: Timestamp) -> Endpoint {
+        let enabled = self.enabled.unwrap_or(before.enabled);
+        let disabled_at = match self.enabled {
+            // Said again, it moves the time (contract 2.5).
+            Some(false) => Some(now),
+            Some(true) => None,
+            None => before.disabled_at,
+        };
+        Endpoint {
+            url: self.url.unwrap_or(before.url),
+            name: self.name.unwrap_or(before.name),
+            labels: self.labels.unwrap_or(before.labels),
+            enabled,
+            subscribed_event_types: self
+                .subscribed_event_types
+                .unwrap_or(before.subscribed_event_types),
+            retention: self.retention.unwrap_or(before.retention),
+            max_in_flight: self.max_in_flight.unwrap_or(before.max_in_flight),
+            rate_limit_per_second: self
+                .rate_limit_per_second
+                .unwrap_or(before.rate_limit_per_second),
+            updated_at: now,
+            disabled_at,
+            ..before
         }
-        if let Some(window) = self.max_in_flight {
-            endpoint.max_in_flight = within("max_in_flight", window, WINDOW_MAX as u32)?;
-        }
-        if let Some(rate) = self.rate_limit_per_second {
-            endpoint.rate_limit_per_second = within("rate_limit_per_second", rate, RATE_MAX)?;
-        }
-        if let Some(enabled) = self.enabled {
-            endpoint.enabled = enabled;
-            endpoint.disabled_at = (!enabled).then_some(now);
-        }
-        endpoint.updated_at = now;
-        Ok(endpoint)
     }
 }
 
@@ -245,7 +270,7 @@ mod tests {
         fields.create(
             EndpointId::from_row("whe_1"),
             OrganizationId::from_row("org"),
-            TargetRules::default(),
+            &TargetRules::default(),
             &Catalogue::default(),
             NOW,
         )
@@ -298,7 +323,8 @@ mod tests {
         let before = create(with_url()).expect("valid");
         let later = Timestamp::from_ms(2_000);
         let change = |fields: EndpointFields| {
-            fields.change(before.clone(), TargetRules::default(), &Catalogue::default(), later)
+            let change = fields.change(&TargetRules::default(), &Catalogue::default())?;
+            Ok::<_, Error>(change.apply(before.clone(), later))
         };
         assert!(matches!(change(EndpointFields::default()), Err(Error::Invalid { .. })));
         let disabled =

@@ -207,9 +207,9 @@ impl Error {
             Self::Frozen => "Cancel the deletion of the organization first.",
             Self::TooLarge { .. } => "Send a smaller body.",
             Self::Unavailable { .. } => {
-                "Nothing was stored. Try again after the time in Retry-After."
+                "Try again after the time in Retry-After; under its idempotency key a publish is never doubled."
             }
-            Self::Broken { .. } => "The server encountered an error. Nothing was stored.",
+            Self::Broken { .. } => "The server encountered an error.",
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::delivery::Delivery;
 use crate::endpoint::is_text;
 use crate::error::{Error, Result};
 use crate::id::{EndpointId, EventId, OrganizationId, SessionId};
-use crate::limits::{DATA_BYTES, IDEMPOTENCY_KEY_CHARS, TARGETS, TRIGGER_ID_CHARS};
+use crate::limits::{DATA_BYTES, DATA_DEPTH, IDEMPOTENCY_KEY_CHARS, TARGETS, TRIGGER_ID_CHARS};
 use crate::time::Timestamp;
 
 /// One type of event and the rules that come with it.
@@ -187,6 +187,10 @@ impl PublishFields {
             })?;
         bounded("trigger_id", &self.trigger_id, TRIGGER_ID_CHARS)?;
         let session_id = match self.verification_session_id {
+            // Two names for one session would give it two terminal events.
+            Some(id) if &*trigger_type == SESSION_TRIGGER && id != self.trigger_id => {
+                return Err(Error::invalid("verification_session_id", "the same as trigger_id"));
+            }
             Some(id) => Some(SessionId::parse("verification_session_id", &id)?),
             None if &*trigger_type == SESSION_TRIGGER => {
                 Some(SessionId::parse("trigger_id", &self.trigger_id)?)
@@ -203,9 +207,12 @@ impl PublishFields {
             bounded("idempotency_key", key, IDEMPOTENCY_KEY_CHARS)?;
         }
         let targets = self.webhook_endpoint_ids.map(judge_targets).transpose()?;
-        let data = compact(self.data.get());
+        let (data, depth) = compact(self.data.get());
         if !data.starts_with('{') {
             return Err(Error::invalid("data", "a JSON object"));
+        }
+        if depth > DATA_DEPTH {
+            return Err(Error::invalid("data", format!("at most {DATA_DEPTH} levels")));
         }
         if data.len() > DATA_BYTES {
             return Err(Error::TooLarge { field: "data", limit: DATA_BYTES });
@@ -271,10 +278,9 @@ impl Publication {
     }
 
     /// Canonical JSON of all that makes two publishes the same; what an idempotency fingerprint
-    /// is taken over.
+    /// is taken over. White space and the order of members make no difference; how a number or a
+    /// string is written does.
     pub fn canonical(&self) -> String {
-        let data: serde_json::Value =
-            serde_json::from_str(&self.data).expect("data was JSON when it was judged");
         let parts = serde_json::json!([
             &*self.event_type.name,
             &*self.trigger_type,
@@ -284,7 +290,7 @@ impl Publication {
             self.targets,
         ]);
         let mut json = parts.to_string();
-        push_canonical(&mut json, &data);
+        push_canonical(&mut json, &self.data);
         json
     }
 }
@@ -296,54 +302,86 @@ fn push_member(json: &mut String, name: &str, value: &str) {
     json.push_str(&serde_json::Value::from(value).to_string());
 }
 
-/// Writes `value` with the members of every object in the order of their names.
-fn push_canonical(json: &mut String, value: &serde_json::Value) {
-    match value {
-        serde_json::Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_unstable_by_key(|(name, _)| *name);
-            json.push('{');
-            for (i, (name, value)) in members.into_iter().enumerate() {
-                if i > 0 {
-                    json.push(',');
-                }
-                json.push_str(&serde_json::Value::from(name.as_str()).to_string());
-                json.push(':');
-                push_canonical(json, value);
-            }
-            json.push('}');
+/// Writes compact, well-formed `json` with the members of every object in the order of their names;
+/// answers what follows it.
+fn push_canonical<'a>(canonical: &mut String, json: &'a str) -> &'a str {
+    let close = match json.as_bytes().first() {
+        Some(b'{') => '}',
+        Some(b'[') => ']',
+        Some(b'"') => {
+            let (string, rest) = split_string(json);
+            canonical.push_str(string);
+            return rest;
         }
-        serde_json::Value::Array(items) => {
-            json.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    json.push(',');
-                }
-                push_canonical(json, item);
-            }
-            json.push(']');
+        Some(_) | None => {
+            let end = json.find([',', '}', ']']).unwrap_or(json.len());
+            canonical.push_str(&json[..end]);
+            return &json[end..];
         }
-        scalar => json.push_str(&scalar.to_string()),
+    };
+    let mut members: Vec<(&str, String)> = Vec::new();
+    let mut rest = &json[1..];
+    while !rest.starts_with(close) {
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+        let mut name = "";
+        if close == '}' {
+            (name, rest) = split_string(rest);
+            rest = &rest[1..];
+        }
+        let mut value = String::new();
+        rest = push_canonical(&mut value, rest);
+        members.push((name, value));
     }
+    if close == '}' {
+        members.sort_by_key(|(name, _)| *name);
+    }
+    canonical.push_str(&json[..1]);
+    for (i, (name, value)) in members.iter().enumerate() {
+        canonical.push_str(if i > 0 { "," } else { "" });
+        canonical.push_str(name);
+        canonical.push_str(if close == '}' { ":" } else { "" });
+        canonical.push_str(value);
+    }
+    canonical.push(close);
+    &rest[1..]
+}
+
+/// The string that `json` begins with, quotes included, and what follows it.
+fn split_string(json: &str) -> (&str, &str) {
+    let mut escaped = false;
+    let end = json.bytes().skip(1).position(|symbol| {
+        let closes = symbol == b'"' && !escaped;
+        escaped = symbol == b'\\' && !escaped;
+        closes
+    });
+    json.split_at(end.map_or(json.len(), |end| end + 2))
 }
 
 /// Drops the white space between the tokens of well-formed JSON; members keep their order and
-/// numbers their form.
-fn compact(json: &str) -> String {
+/// numbers their form. Answers how deep it is nested, too.
+fn compact(json: &str) -> (String, usize) {
     let mut compacted = String::with_capacity(json.len());
     let (mut in_string, mut escaped) = (false, false);
+    let (mut depth, mut deepest) = (0usize, 0);
     for symbol in json.chars() {
         if in_string {
             in_string = escaped || symbol != '"';
             escaped = !escaped && symbol == '\\';
-        } else if matches!(symbol, ' ' | '\t' | '\r' | '\n') {
-            continue;
         } else {
-            in_string = symbol == '"';
+            match symbol {
+                ' ' | '\t' | '\r' | '\n' => continue,
+                '{' | '[' => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                '}' | ']' => depth = depth.saturating_sub(1),
+                '"' => in_string = true,
+                _ => {}
+            }
         }
         compacted.push(symbol);
     }
-    compacted
+    (compacted, deepest)
 }
 
 /// An event as it is stored and shown.
@@ -475,6 +513,17 @@ mod tests {
         );
         assert_ne!(canonical(r#"{"a":1}"#), canonical(r#"{"a":2}"#));
         assert_ne!(canonical(r#"{"a":"1"}"#), canonical(r#"{"a":1}"#));
+        assert_ne!(
+            canonical(r#"{"a":100000000000000000001}"#),
+            canonical(r#"{"a":100000000000000000002}"#)
+        );
+        assert_ne!(canonical(r#"{"a":1,"a":2}"#), canonical(r#"{"a":2}"#));
+        assert_eq!(canonical(r#"{"b":"}\\","a":"x\"y"}"#), canonical(r#"{"a":"x\"y","b":"}\\"}"#));
+        // What a JSON tree could not hold has a canonical form all the same.
+        for odd in [r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#, "{}", r#"{"a":[]}"#, r#"{"a":[[],{}]}"#]
+        {
+            assert!(canonical(odd).ends_with(odd), "{odd}");
+        }
     }
 
     #[test]

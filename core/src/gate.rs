@@ -1,11 +1,11 @@
 //! Places that an endpoint's actor lends out, so that intake can insert a delivery already claimed
 //! and its first attempt needs no further read or write.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::budget::Share;
 use crate::delivery::{Claim, ClaimToken};
 use crate::time::Timestamp;
 
@@ -49,7 +49,7 @@ impl Gate {
         Some(Reservation {
             claim: Claim::new(self.token, now, attempt_timeout),
             gate: Some(self.clone()),
-            hold: None,
+            memory: None,
         })
     }
 }
@@ -59,11 +59,8 @@ impl Gate {
 pub struct Reservation {
     claim: Claim,
     gate: Option<Arc<Gate>>,
-    hold: Option<Hold>,
+    memory: Option<Share>,
 }
-
-/// Something that is held as long as a place is, such as a share of memory.
-pub type Hold = Box<dyn Any + Send + Sync>;
 
 impl Reservation {
     /// The claim to insert the delivery with.
@@ -76,16 +73,16 @@ impl Reservation {
         self.claim.token
     }
 
-    /// Holds `hold` as long as the place is held.
-    pub fn holding(mut self, hold: Hold) -> Self {
-        self.hold = Some(hold);
+    /// Holds a share of memory as long as the place is held.
+    pub fn holding(mut self, memory: Share) -> Self {
+        self.memory = Some(memory);
         self
     }
 
-    /// Spends the place: from here on the actor counts it as in flight. What was held is passed on.
-    pub fn redeem(mut self) -> Option<Hold> {
+    /// Spends the place: from here on the actor counts it as in flight. The memory is passed on.
+    pub fn redeem(mut self) -> Option<Share> {
         self.gate = None;
-        self.hold.take()
+        self.memory.take()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::Error;
-use crate::ports::{Clock, Entropy};
+use crate::ports::Entropy;
 use crate::time::Timestamp;
 
 /// The 36 symbols that ids and secrets are made of, in the order of their value.
@@ -107,9 +107,8 @@ impl OrganizationId {
     }
 }
 
-/// Makes new ids and secrets from injected time and randomness.
+/// Makes new ids and secrets from injected randomness.
 pub struct Minter {
-    clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     counter: AtomicU32,
 }
@@ -121,24 +120,24 @@ impl fmt::Debug for Minter {
 }
 
 impl Minter {
-    /// A minter over `clock` and `entropy`.
-    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { clock, entropy, counter: AtomicU32::new(0) }
+    /// A minter over `entropy`.
+    pub fn new(entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy, counter: AtomicU32::new(0) }
     }
 
-    /// A new `evt_` id.
-    pub fn event(&self) -> EventId {
-        EventId(self.leading_with_time("evt_"))
+    /// A new `evt_` id of something created at `at`.
+    pub fn event(&self, at: Timestamp) -> EventId {
+        EventId(self.leading_with_time("evt_", at))
     }
 
-    /// A new `whd_` id.
-    pub fn delivery(&self) -> DeliveryId {
-        DeliveryId(self.leading_with_time("whd_"))
+    /// A new `whd_` id of something created at `at`.
+    pub fn delivery(&self, at: Timestamp) -> DeliveryId {
+        DeliveryId(self.leading_with_time("whd_", at))
     }
 
-    /// A new `wha_` id.
-    pub fn attempt(&self) -> AttemptId {
-        AttemptId(self.leading_with_time("wha_"))
+    /// A new `wha_` id of something recorded at `at`.
+    pub fn attempt(&self, at: Timestamp) -> AttemptId {
+        AttemptId(self.leading_with_time("wha_", at))
     }
 
     /// A new `whe_` id.
@@ -184,11 +183,11 @@ impl Minter {
         id
     }
 
-    fn leading_with_time(&self, prefix: &str) -> Arc<str> {
+    fn leading_with_time(&self, prefix: &str, at: Timestamp) -> Arc<str> {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed) % COUNTER_RANGE;
         let mut id = String::with_capacity(prefix.len() + LONG);
         id.push_str(prefix);
-        append_digits(&mut id, self.clock.now().as_ms().unsigned_abs(), TIME_DIGITS);
+        append_digits(&mut id, at.as_ms().unsigned_abs(), TIME_DIGITS);
         append_digits(&mut id, u64::from(counter), COUNTER_DIGITS);
         self.append_random(&mut id, LONG - TIME_DIGITS - COUNTER_DIGITS);
         id.into()
@@ -230,21 +229,23 @@ pub fn floor_id(prefix: &str, at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{FixedClock, SeededEntropy};
+    use crate::testing::SeededEntropy;
 
-    fn minter(at_ms: i64) -> Minter {
-        Minter::new(FixedClock::at(at_ms), SeededEntropy::new(7))
+    const AT: Timestamp = Timestamp::from_ms(1_700_000_000_000);
+
+    fn minter() -> Minter {
+        Minter::new(SeededEntropy::new(7))
     }
 
     #[test]
     fn lengths_prefixes_and_alphabet_follow_the_contract() {
-        let mint = minter(1_700_000_000_000);
+        let mint = minter();
         for (id, prefix, length) in [
             (mint.endpoint().to_string(), "whe_", 36),
             (mint.key().to_string(), "whk_", 36),
-            (mint.event().to_string(), "evt_", 68),
-            (mint.delivery().to_string(), "whd_", 68),
-            (mint.attempt().to_string(), "wha_", 68),
+            (mint.event(AT).to_string(), "evt_", 68),
+            (mint.delivery(AT).to_string(), "whd_", 68),
+            (mint.attempt(AT).to_string(), "wha_", 68),
             (mint.signing_secret(), "whsec_", 38),
             (mint.api_key(), "kk_", 35),
         ] {
@@ -256,10 +257,10 @@ mod tests {
 
     #[test]
     fn id_order_is_creation_order() {
-        let mint = minter(1_700_000_000_000);
-        let first = mint.event();
-        let second = mint.event();
-        let later = minter(1_700_000_000_001).event();
+        let mint = minter();
+        let first = mint.event(AT);
+        let second = mint.event(AT);
+        let later = mint.event(Timestamp::from_ms(AT.as_ms() + 1));
         assert!(first < second && second < later);
         assert!(floor_id("evt_", Timestamp::from_ms(1_700_000_000_001)).as_str() <= later.as_str());
         assert!(floor_id("evt_", Timestamp::from_ms(1_700_000_000_001)).as_str() > second.as_str());
@@ -267,7 +268,7 @@ mod tests {
 
     #[test]
     fn random_symbols_are_unbiased() {
-        let mint = minter(0);
+        let mint = minter();
         let mut seen = [0u32; 256];
         for _ in 0..3_000 {
             for symbol in mint.signing_secret()["whsec_".len()..].bytes() {

@@ -4,11 +4,12 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
+use crate::budget::{Budget, Share};
 use crate::delivery::{Delivery, Progress};
 use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, Event, EventWithDeliveries, Publication, PublishFields};
 use crate::id::{EndpointId, EventId, Minter, OrganizationId};
-use crate::limits::{AUDIENCES_CACHED, RETRY_AFTER};
+use crate::limits::{AUDIENCES_CACHED, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED};
 use crate::ports::{
     Acceptance, Accepted, Audience, Clock, DeliveryRules, Dispatch, Idempotency, Member,
     NewDelivery, Sealer, Store, Vault,
@@ -16,6 +17,10 @@ use crate::ports::{
 
 /// How often a publish seals again because the audience changed under it.
 const STALE_ROUNDS: usize = 5;
+/// How often a patient publish tries again what was full.
+const PATIENCE_ROUNDS: usize = 300;
+/// What sealing adds to a payload beside base64: frame, header, wrapped key, IV and tag.
+const SEALED_OVERHEAD: usize = 1536;
 
 /// Accepts events.
 pub struct Intake {
@@ -28,6 +33,7 @@ pub struct Intake {
     catalogue: Arc<Catalogue>,
     rules: DeliveryRules,
     audiences: Mutex<lru::LruCache<OrganizationId, Arc<Audience>>>,
+    memory: Arc<Budget>,
 }
 
 impl std::fmt::Debug for Intake {
@@ -72,6 +78,7 @@ impl Intake {
             catalogue: parts.catalogue,
             rules: parts.rules,
             audiences: Mutex::new(lru::LruCache::new(cached)),
+            memory: Budget::new(SEALED_BYTES_UNCOMMITTED),
         }
     }
 
@@ -84,22 +91,43 @@ impl Intake {
     /// [`Error::EndpointUnavailable`] for a target, [`Error::Conflict`] for a reused key or a
     /// second terminal event, [`Error::Unavailable`] when full. None of them left a trace.
     pub async fn publish(&self, fields: PublishFields) -> Result<EventWithDeliveries> {
+        self.accept(&fields.judge(&self.catalogue)?).await
+    }
+
+    /// As [`Intake::publish`], but where something is full it pauses and tries again a few hundred
+    /// times before it gives up.
+    pub async fn publish_patiently<P: Future<Output = ()>>(
+        &self,
+        fields: PublishFields,
+        pause: impl Fn() -> P,
+    ) -> Result<EventWithDeliveries> {
         let publication = fields.judge(&self.catalogue)?;
+        for _ in 0..PATIENCE_ROUNDS {
+            match self.accept(&publication).await {
+                Err(Error::Unavailable { source: None, .. }) => pause().await,
+                result => return result,
+            }
+        }
+        self.accept(&publication).await
+    }
+
+    async fn accept(&self, publication: &Publication) -> Result<EventWithDeliveries> {
         let organization = &publication.organization_id;
         let mut audience = self.cached_audience(organization).await?;
         for _ in 0..STALE_ROUNDS {
             if audience.frozen {
                 return Err(Error::Frozen);
             }
-            let Some(recipients) = recipients(&publication, &audience) else {
+            let Some(recipients) = recipients(publication, &audience) else {
                 let known = audience.version;
                 audience = self.fresh_audience(organization).await?;
                 if audience.version == known {
-                    return self.refuse_targets(&publication, &audience).await;
+                    return self.refuse_targets(publication, &audience).await;
                 }
                 continue;
             };
-            let (acceptance, answer) = self.prepare(&publication, &audience, &recipients);
+            let memory = self.memory_for(publication, recipients.len())?;
+            let (acceptance, answer) = self.prepare(publication, &audience, &recipients, memory);
             match self.store.accept(acceptance).await? {
                 Accepted::Committed => return Ok(answer),
                 Accepted::Stale => audience = self.fresh_audience(organization).await?,
@@ -110,9 +138,9 @@ impl Intake {
                 }
                 Accepted::Repeated { event_id, fingerprint } => {
                     // It may have been refused in the same transaction: then this one is the first.
-                    match self.first_event(&publication, &event_id, &fingerprint).await? {
+                    match self.first_event(publication, &event_id, &fingerprint).await? {
                         Some(first) => return Ok(first),
-                        None => continue,
+                        None => audience = self.fresh_audience(organization).await?,
                     }
                 }
             }
@@ -131,10 +159,20 @@ impl Intake {
         event_id: &EventId,
         fingerprint: &str,
     ) -> Result<Option<EventWithDeliveries>> {
-        if fingerprint != self.vault.fingerprint(&publication.canonical()) {
+        let first = self.store.event(&publication.organization_id, event_id).await?;
+        if first.is_some() && fingerprint != self.vault.fingerprint(&publication.canonical()) {
             return Err(Error::Conflict(Conflict::IdempotencyKeyReused));
         }
-        self.store.event(&publication.organization_id, event_id).await
+        Ok(first)
+    }
+
+    /// Room for the sealed payloads, or a refusal: what waits for its commit is bounded in bytes.
+    fn memory_for(&self, publication: &Publication, recipients: usize) -> Result<Share> {
+        let bytes = recipients * (publication.data.len() * 4 / 3 + SEALED_OVERHEAD);
+        // One publish alone may be larger than the bound; it then takes all of it.
+        self.memory
+            .take(bytes.min(SEALED_BYTES_UNCOMMITTED))
+            .ok_or_else(|| Error::full("memory for sealed payloads"))
     }
 
     /// A target is missing or disabled. A repetition is still answered: the first publish was
@@ -189,10 +227,11 @@ impl Intake {
         publication: &Publication,
         audience: &Audience,
         recipients: &[&Member],
+        memory: Share,
     ) -> (Acceptance, EventWithDeliveries) {
         let now = self.clock.now();
         let event = Event {
-            id: self.minter.event(),
+            id: self.minter.event(now),
             organization_id: publication.organization_id.clone(),
             event_type: publication.event_type.name.clone(),
             trigger_type: publication.trigger_type.clone(),
@@ -217,6 +256,7 @@ impl Intake {
             audience_version: audience.version,
             idempotency,
             deliveries,
+            memory: Some(memory),
         };
         (acceptance, answer)
     }
@@ -243,7 +283,7 @@ impl Intake {
             None => progress,
         };
         let delivery = Delivery {
-            id: self.minter.delivery(),
+            id: self.minter.delivery(now),
             organization_id: event.organization_id.clone(),
             event_id: event.id.clone(),
             event_type: event.event_type.clone(),

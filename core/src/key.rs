@@ -48,6 +48,9 @@ impl PublicJwk {
         if let Some(member) = CERTIFICATE_MEMBERS.iter().find(|member| jwk.contains_key(**member)) {
             return Err(fault(member, "no certificate member"));
         }
+        for (member, value) in jwk {
+            judge_shape(member, value)?;
+        }
         for (member, required, only) in
             [("kty", true, KEY_TYPE), ("alg", false, ALGORITHM), ("use", false, "enc")]
         {
@@ -97,6 +100,32 @@ impl PublicJwk {
 
 fn fault(member: &str, expected: &str) -> Error {
     Error::invalid(format!("jwk.{member}"), expected)
+}
+
+/// Bounds on members, known or not (contract 2.6).
+fn judge_shape(member: &str, value: &Value) -> Result<()> {
+    let most = match member {
+        "e" | "alg" => 64,
+        "use" => 32,
+        _ => 8192,
+    };
+    let bounded = match value {
+        Value::String(text) => text.len() <= most,
+        Value::Bool(_) | Value::Number(_) => true,
+        Value::Array(items) => {
+            items.len() <= 8
+                && items.iter().all(|item| item.as_str().is_some_and(|text| text.len() <= 64))
+        }
+        Value::Null | Value::Object(_) => false,
+    };
+    if bounded {
+        return Ok(());
+    }
+    // A name of the caller's own may be anything, so it is repeated only where it is a plain word.
+    let plain =
+        member.len() <= 64 && member.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let named = if plain { member } else { "*" };
+    Err(fault(named, "text, a number, a boolean or a few short texts"))
 }
 
 fn judge_operations(operations: Option<&Value>) -> Result<()> {
@@ -265,6 +294,10 @@ mod tests {
             ("d",       with("d", "x".into())),
             ("p",       with("p", "x".into())),
             ("oth",     with("oth", Value::Null)),
+            ("foo",     with("foo", Value::Null)),
+            ("foo",     with("foo", serde_json::json!({}))),
+            ("n",       with("n", "A".repeat(9000).into())),
+            ("key_ops", with("key_ops", vec!["encrypt"; 9].into())),
             ("k",       with("k", "x".into())),
             ("x5u",     with("x5u", "https://example.com".into())),
             ("x5c",     with("x5c", serde_json::json!([]))),

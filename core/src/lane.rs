@@ -30,7 +30,7 @@ pub enum Step {
     Claim(Vec<DeliveryId>),
     /// Start the attempts of these, then report `on_settled` for each.
     Start(Vec<DeliveryId>),
-    /// Give the claims of these back; the lane has forgotten them.
+    /// Give the claims of these back, then report `on_more_in_rows`; the lane has forgotten them.
     HandBack(Vec<DeliveryId>),
     /// Read at most so many due deliveries from the rows, then report `on_refilled`.
     Refill(usize),
@@ -114,8 +114,9 @@ impl Lane {
         if settings.rate_limit_per_second != self.settings.rate_limit_per_second {
             self.pace = settings.rate_limit_per_second.map(|rate| Pace::new(rate, now));
         }
-        // What came due while it was disabled waits in the rows.
-        self.more_in_rows |= settings.enabled && !self.settings.enabled;
+        if !settings.enabled {
+            self.leave_to_rows();
+        }
         self.settings = settings;
     }
 
@@ -124,12 +125,12 @@ impl Lane {
         self.paused = true;
     }
 
-    /// A delivery is due. When the queue is full it stays in the rows.
+    /// A delivery is due. When the queue is full, or while disabled, it stays in the rows.
     pub fn on_due(&mut self, id: DeliveryId) {
         if self.known.contains(&id) {
             return;
         }
-        if self.waiting.len() >= LANE_QUEUE {
+        if self.waiting.len() >= LANE_QUEUE || !self.settings.enabled {
             self.more_in_rows = true;
         } else {
             self.known.insert(id.clone());
@@ -215,10 +216,12 @@ impl Lane {
         places
     }
 
-    /// Whether lent places are wanted back: somebody waits who came first.
+    /// Whether lent places are wanted back: somebody waits who came first, or fewer are to be had.
     pub fn wants_recall(&self) -> bool {
         self.lent > 0
             && (self.has_queue()
+                || self.pace.is_some()
+                || self.occupied() > self.settings.window
                 || self.paused
                 || !self.settings.enabled
                 || !self.breaker.is_closed())
@@ -242,7 +245,7 @@ impl Lane {
             Started::NoneUntil(later) => Some(later),
             Started::Nothing => None,
         };
-        let room = window.saturating_sub(self.occupied()).min(CLAIM_BATCH);
+        let room = window.saturating_sub(self.occupied()).min(CLAIM_BATCH).min(self.claimable());
         if room > 0 && !self.waiting.is_empty() {
             let ids: Vec<_> = self.waiting.drain(..room.min(self.waiting.len())).collect();
             self.claiming += ids.len();
@@ -270,9 +273,9 @@ impl Lane {
             && !self.breaker.is_open(now)
     }
 
-    /// Whether no claim is held or asked for.
+    /// Whether no claim is held, asked for or still to arrive on a lent place.
     pub fn is_drained(&self) -> bool {
-        self.claiming == 0 && self.ready.is_empty() && self.flying == 0
+        self.claiming == 0 && self.ready.is_empty() && self.flying == 0 && self.lent == 0
     }
 
     /// How the lane stands.
@@ -283,6 +286,22 @@ impl Lane {
             more_in_rows: self.more_in_rows,
             breaker_open: self.breaker.is_open(now),
         }
+    }
+
+    /// How many more may be claimed ahead: with a rate limit what starts within a second, so that
+    /// no claim grows old while it waits for its turn.
+    fn claimable(&self) -> usize {
+        self.settings.rate_limit_per_second.map_or(usize::MAX, |rate| {
+            (rate as usize).max(1).saturating_sub(self.claiming + self.ready.len())
+        })
+    }
+
+    /// What waits is forgotten: it is due in the rows.
+    fn leave_to_rows(&mut self) {
+        for id in self.waiting.drain(..) {
+            self.known.remove(&id);
+        }
+        self.more_in_rows = true;
     }
 
     fn has_queue(&self) -> bool {
@@ -301,8 +320,6 @@ impl Lane {
         for id in &ids {
             self.known.remove(id);
         }
-        // They are due at once, and nobody will tell again.
-        self.more_in_rows = true;
         Some(Step::HandBack(ids))
     }
 
@@ -406,6 +423,8 @@ mod tests {
         assert_eq!(lane.next(NOW), Step::HandBack(vec![id(1)]));
         assert_eq!(lane.next(NOW), Step::Idle);
         assert!(lane.is_quiet(NOW));
+        lane.on_due(id(2));
+        assert!(lane.is_quiet(NOW), "what is due waits in the rows");
         lane.on_settings(LaneSettings::default(), NOW);
         assert_eq!(lane.next(NOW), Step::Refill(LANE_QUEUE));
     }
@@ -425,6 +444,52 @@ mod tests {
         assert_eq!(claimed(&mut lane, probe_at).len(), 1);
         assert!(matches!(lane.next(probe_at), Step::Start(probe) if probe.len() == 1));
         assert_eq!(lane.next(probe_at), Step::Idle, "one probe at a time");
+    }
+
+    #[test]
+    fn a_slow_rate_never_holds_a_claim_for_long() {
+        for (rate, window, due) in [(1, 64, 200), (3, 64, 500), (10, 1024, 1000)] {
+            let settings =
+                LaneSettings { window, rate_limit_per_second: Some(rate), enabled: true };
+            let mut lane = Lane::new(settings, NOW);
+            (0..due).for_each(|n| lane.on_due(id(n)));
+            let mut claimed_at = std::collections::HashMap::new();
+            let (mut now, mut started) = (NOW, 0);
+            while started < due {
+                match lane.next(now) {
+                    Step::Claim(ids) => {
+                        for id in ids {
+                            claimed_at.insert(id.clone(), now);
+                            lane.on_claimed(id);
+                        }
+                    }
+                    Step::Start(ids) => {
+                        for id in ids {
+                            let held = now.since(claimed_at[&id]);
+                            assert!(held <= Duration::from_secs(2), "{rate}/s: held for {held:?}");
+                            lane.on_settled(&id, true, now);
+                            started += 1;
+                        }
+                    }
+                    Step::Refill(_) => lane.on_refilled(Vec::new(), false),
+                    Step::Wait(later) => now = later,
+                    other => panic!("{rate}/s, {started} of {due}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_lowered_window_and_a_new_rate_limit_want_lent_places_back() {
+        for settings in [
+            LaneSettings { window: 1, ..Default::default() },
+            LaneSettings { rate_limit_per_second: Some(5), ..Default::default() },
+        ] {
+            let mut lane = lane(64);
+            assert_eq!(lane.lend(), 64);
+            lane.on_settings(settings, NOW);
+            assert!(lane.wants_recall(), "{settings:?}");
+        }
     }
 
     #[test]
@@ -517,7 +582,7 @@ mod tests {
                             lane.on_claimed(id);
                         },
                         Step::Start(ids) => flying.extend(ids),
-                        Step::HandBack(_) => {}
+                        Step::HandBack(_) => lane.on_more_in_rows(),
                         Step::Refill(_) => {
                             let rows = due.iter().filter(|id| !flying.contains(id)).cloned().collect();
                             lane.on_refilled(rows, false);
@@ -536,7 +601,7 @@ mod tests {
                 match lane.next(now) {
                     Step::Claim(ids) => ids.into_iter().for_each(|id| lane.on_claimed(id)),
                     Step::Start(ids) => flying.extend(ids),
-                    Step::HandBack(_) => {}
+                    Step::HandBack(_) => lane.on_more_in_rows(),
                     Step::Refill(_) => {
                         let rows = due.iter().filter(|id| !flying.contains(id)).cloned().collect();
                         lane.on_refilled(rows, false);

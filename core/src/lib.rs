@@ -5,12 +5,13 @@
 //! 1. Words: [`time`], [`id`], [`event`], [`endpoint`], [`key`], [`access`], [`page`], [`limits`],
 //!    [`error`].
 //! 2. Policy: [`delivery`] (the machine), [`outcome`], [`retry`], [`retention`], [`lane`] with its
-//!    [`breaker`], [`pace`] and [`gate`], [`target`].
+//!    [`breaker`], [`pace`], [`gate`] and [`budget`], [`target`].
 //! 3. Use cases over [`ports`]: [`intake`], [`admin`].
 
 pub mod access;
 pub mod admin;
 pub mod breaker;
+pub mod budget;
 pub mod delivery;
 pub mod endpoint;
 pub mod error;

@@ -10,6 +10,8 @@ pub const BATCH_BODY_BYTES: usize = 16 * 1024 * 1024;
 pub const BATCH_EVENTS: usize = 1000;
 /// Largest `data` of an event, in bytes of compact JSON.
 pub const DATA_BYTES: usize = 256 * 1024;
+/// Deepest nesting of `data`.
+pub const DATA_DEPTH: usize = 100;
 /// Longest target URL, in characters, before parsing (contract 8.1).
 pub const URL_CHARS: usize = 2048;
 /// Most endpoint ids that a publish may name.
@@ -66,7 +68,10 @@ pub const LEDGER_QUEUE: usize = 8192;
 pub const LEDGER_BATCH_ROWS: usize = 512;
 /// Sealed bytes of one ledger transaction.
 pub const LEDGER_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Sealed bytes that may wait for the ledger and the first attempt, all endpoints together.
+/// Sealed bytes that may wait for their commit, all publishes together; one more is refused.
+pub const SEALED_BYTES_UNCOMMITTED: usize = 64 * 1024 * 1024;
+/// Sealed bytes that may wait in memory for the end of a first attempt; what is beyond is read from
+/// the rows instead.
 pub const SEALED_BYTES_IN_MEMORY: usize = 64 * 1024 * 1024;
 
 /// Largest part of a receiver's answer that is read, in bytes.
@@ -86,4 +91,4 @@ const _: () = assert!(WINDOW_MAX < ENDPOINT_MAILBOX);
 const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);
 // Base64url of the ciphertext grows the payload by a third: one always fits a batch.
 const _: () = assert!(DATA_BYTES * 2 < LEDGER_BATCH_BYTES);
-const _: () = assert!(LEDGER_BATCH_BYTES < SEALED_BYTES_IN_MEMORY);
+const _: () = assert!(LEDGER_BATCH_BYTES < SEALED_BYTES_UNCOMMITTED);

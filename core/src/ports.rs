@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::access::{ApiKey, Organization};
+use crate::budget::Share;
 use crate::delivery::{Attempt, Claim, ClaimToken, Delivery, Progress, Status};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
@@ -151,6 +152,8 @@ pub struct Acceptance {
     pub idempotency: Option<Idempotency>,
     /// One an endpoint.
     pub deliveries: Vec<NewDelivery>,
+    /// The memory that its payloads take until they are committed.
+    pub memory: Option<Share>,
 }
 
 /// What became of an [`Acceptance`]. Only `Committed` left a trace.
@@ -235,8 +238,12 @@ pub trait Directory: Send + Sync {
     async fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>>;
     /// Organizations, newest first.
     async fn organizations(&self, page: &PageRequest) -> Result<Page<Organization>>;
-    /// Replaces an organization's name and freeze.
-    async fn update_organization(&self, organization: &Organization) -> Result<()>;
+    /// Reads, changes and writes one organization in one transaction.
+    async fn change_organization(
+        &self,
+        id: &OrganizationId,
+        change: Box<dyn FnOnce(Organization) -> Organization + Send>,
+    ) -> Result<Option<Organization>>;
 
     /// Adds an API key under the hash it is found by.
     async fn insert_api_key(&self, key: &ApiKey, hash: &str) -> Result<()>;
@@ -270,7 +277,7 @@ pub trait Directory: Send + Sync {
         &self,
         organization: &OrganizationId,
         id: &EndpointId,
-        change: Box<dyn FnOnce(Endpoint) -> Result<Endpoint> + Send>,
+        change: Box<dyn FnOnce(Endpoint) -> Endpoint + Send>,
     ) -> Result<Option<Endpoint>>;
 
     /// Adds an active key and deactivates the endpoint's others, unless it has `most` of them.
@@ -348,6 +355,15 @@ pub trait Archive: Send + Sync {
     ) -> Result<Page<Delivery>>;
 }
 
+/// Who is to blame for a lost claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The delivery, perhaps: it is counted, and parked after too many.
+    Delivery,
+    /// Nobody in particular: so many were claimed that it says nothing of one.
+    Nobody,
+}
+
 /// What is due, what lapsed and what is over: the rows behind schedule, actors and janitor.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
@@ -372,12 +388,15 @@ pub trait Upkeep: Send + Sync {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>>;
+    /// How many deliveries are claimed.
+    async fn open_claims(&self) -> Result<usize>;
     /// Ends claims that lapsed at or before `lapsed_by`; answers how many there were.
     async fn release_lapsed(
         &self,
         lapsed_by: Timestamp,
         now: Timestamp,
         limit: usize,
+        blame: Blame,
     ) -> Result<usize>;
     /// Scrubs payloads whose time is over; answers how many were looked at.
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize>;
@@ -423,8 +442,10 @@ pub trait Schedule: Send + Sync {
     async fn changed(&self);
     /// Everything due up to this instant is here; later due times wait in the rows.
     fn covers_until(&self) -> Timestamp;
-    /// Says that everything due up to `until` has been put.
+    /// Says that everything due up to `until` has been put, or puts itself.
     fn cover(&self, until: Timestamp);
+    /// Takes back what was said of anything due after `until`.
+    fn uncover(&self, until: Timestamp);
 }
 
 /// A committed delivery on its way to its endpoint's actor.

@@ -61,19 +61,52 @@ impl fmt::Display for UrlFault {
 }
 
 /// What this installation lets be called.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TargetRules {
     /// Allows `http:` and loopback: a setting for development.
     pub development: bool,
+    /// Networks that names may resolve into though they are not public.
+    pub allowed: Vec<Network>,
+}
+
+/// A network in CIDR notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+impl Network {
+    /// Reads `10.0.0.0/8` or `fd00::/8`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.trim().split_once('/')?;
+        let (address, prefix): (IpAddr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= most).then_some(Self { address, prefix })
+    }
+
+    fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let beyond = 32 - self.prefix;
+                (u64::from(network.to_bits()) >> beyond) == (u64::from(address.to_bits()) >> beyond)
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let shift = |bits: u128| bits.checked_shr(128 - self.prefix).unwrap_or(0);
+                shift(network.to_bits()) == shift(address.to_bits())
+            }
+            (_, _) => false,
+        }
+    }
 }
 
 impl TargetRules {
     /// Judges a URL as it was received; answers the URL to call.
-    pub fn judge_url(self, raw: &str) -> Result<Url, UrlFault> {
-        let raw = raw.trim_matches(' ');
+    pub fn judge_url(&self, raw: &str) -> Result<Url, UrlFault> {
         if raw.chars().count() > URL_CHARS {
             return Err(UrlFault::TooLong);
         }
+        let raw = raw.trim_matches(' ');
         if raw.chars().any(|c| c.is_control() || c == '\\' || c.is_whitespace()) {
             return Err(UrlFault::Malformed);
         }
@@ -82,10 +115,14 @@ impl TargetRules {
         }
         let (scheme, rest) = raw.split_once("://").ok_or(UrlFault::Malformed)?;
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        if authority.contains('@') {
-            return Err(UrlFault::Credentials);
+        if authority.is_empty() {
+            // The parser would skip further slashes and find an authority after all.
+            return Err(UrlFault::Malformed);
         }
         let url = Url::parse(raw).map_err(|_| UrlFault::Malformed)?;
+        if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlFault::Credentials);
+        }
         let secure = scheme.eq_ignore_ascii_case("https");
         let plain = self.development && scheme.eq_ignore_ascii_case("http");
         if !(secure || plain) {
@@ -115,11 +152,14 @@ impl TargetRules {
     }
 
     /// Whether a connection to `address` may be made.
-    pub fn allows_address(self, address: IpAddr) -> bool {
+    pub fn allows_address(&self, address: IpAddr) -> bool {
         let address = match address {
             IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
             IpAddr::V4(_) => address,
         };
+        if self.allowed.iter().any(|network| network.contains(address)) {
+            return true;
+        }
         if address.is_loopback() {
             return self.development;
         }
@@ -170,8 +210,42 @@ mod tests {
     use super::UrlFault::*;
     use super::*;
 
-    const STRICT: TargetRules = TargetRules { development: false };
-    const DEVELOPMENT: TargetRules = TargetRules { development: true };
+    const STRICT: TargetRules = TargetRules { development: false, allowed: Vec::new() };
+    const DEVELOPMENT: TargetRules = TargetRules { development: true, allowed: Vec::new() };
+
+    #[test]
+    fn named_networks_are_opened_and_no_others() {
+        let allowed = ["10.0.0.0/8", "192.168.7.0/24", "fd00::/8", "172.16.0.1/32"];
+        let allowed = allowed.map(|text| Network::parse(text).expect("a network")).to_vec();
+        let rules = TargetRules { development: false, allowed };
+        for (address, opened) in [
+            ("10.200.0.1", true),
+            ("::ffff:10.0.0.1", true),
+            ("192.168.7.9", true),
+            ("192.168.8.9", false),
+            ("172.16.0.1", true),
+            ("172.16.0.2", false),
+            ("fd12::1", true),
+            ("fe80::1", false),
+            ("127.0.0.1", false),
+        ] {
+            assert_eq!(
+                rules.allows_address(address.parse().expect("a literal")),
+                opened,
+                "{address}"
+            );
+        }
+        for bad in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129", ""] {
+            assert_eq!(Network::parse(bad), None, "{bad}");
+        }
+        assert!(
+            Network::parse("0.0.0.0/0")
+                .is_some_and(|all| all.contains(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+        );
+        assert!(
+            Network::parse("::/0").is_some_and(|all| all.contains(IpAddr::V6(Ipv6Addr::LOCALHOST)))
+        );
+    }
 
     #[test]
     #[rustfmt::skip] // the columns carry the meaning
@@ -203,6 +277,8 @@ mod tests {
         check("https://@example.com/",          Some(Credentials),       Some(Credentials));
         check("https://example.com/#x",         Some(Fragment),          Some(Fragment));
         check("https:example.com",              Some(Malformed),         Some(Malformed));
+        check("https:///a:b@example.com/",      Some(Malformed),         Some(Malformed));
+        check("https://?x@example.com/",        Some(Malformed),         Some(Malformed));
         check("https://exa\tmple.com/",         Some(Malformed),         Some(Malformed));
         check("https:\\\\example.com/",         Some(Malformed),         Some(Malformed));
         check("",                               Some(Malformed),         Some(Malformed));

@@ -1,31 +1,9 @@
-//! Stand-ins for time and randomness that this package's own tests use.
+//! A stand-in for randomness that this package's own tests use.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ports::{Clock, Entropy};
-use crate::time::Timestamp;
-
-pub(crate) struct FixedClock(AtomicI64);
-
-impl FixedClock {
-    pub(crate) fn at(ms: i64) -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(ms)))
-    }
-
-    #[allow(dead_code, reason = "some test modules only read the clock")]
-    pub(crate) fn advance(&self, by: Duration) {
-        let ms = i64::try_from(by.as_millis()).expect("a test moves time by little");
-        self.0.fetch_add(ms, Ordering::Relaxed);
-    }
-}
-
-impl Clock for FixedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_ms(self.0.load(Ordering::Relaxed))
-    }
-}
+use crate::ports::Entropy;
 
 /// SplitMix64: repeatable, and random enough to test a distribution.
 pub(crate) struct SeededEntropy(AtomicU64);

@@ -55,10 +55,13 @@ impl Timestamp {
     /// Parses an RFC 3339 date-time in UTC that ends in `Z`; offsets and bare dates are refused
     /// (contract 2.8).
     pub fn parse(text: &str) -> Option<Self> {
-        if !text.ends_with('Z') {
+        let local = text.strip_suffix('Z')?;
+        if local.as_bytes().get(10) != Some(&b'T') {
             return None;
         }
-        let parsed = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        // Seconds may be left out.
+        let seconds = if local.len() == "2026-05-05T11:00".len() { ":00" } else { "" };
+        let parsed = OffsetDateTime::parse(&format!("{local}{seconds}Z"), &Rfc3339).ok()?;
         let ms = i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
         Some(Self::from_ms(ms))
     }
@@ -106,6 +109,9 @@ mod tests {
         let ms = |text| Timestamp::parse(text).map(Timestamp::as_ms);
         assert_eq!(ms("2026-05-05T11:00:00Z"),       Some(1_777_978_800_000));
         assert_eq!(ms("2026-05-05T11:00:00.123Z"),   Some(1_777_978_800_123));
+        assert_eq!(ms("2026-05-05T11:00Z"),          Some(1_777_978_800_000));
+        assert_eq!(ms("2026-05-05 11:00:00Z"),       None);
+        assert_eq!(ms("2026-05-05X11:00:00Z"),       None);
         assert_eq!(ms("2026-05-05T11:00:00+00:00"),  None);
         assert_eq!(ms("2026-05-05"),                 None);
         assert_eq!(ms("yesterday"),                  None);

@@ -19,8 +19,14 @@ pub struct Model {
     pub enabled: bool,
     /// JSON array of scopes.
     pub scopes: String,
+    /// JSON object of what its owner remembers with it.
+    pub metadata: String,
+    /// Requests it made.
+    pub request_count: i64,
     /// Creation.
     pub created_at_ms: i64,
+    /// Last change.
+    pub updated_at_ms: i64,
 }
 
 /// Rows are related by their ids alone.

@@ -34,7 +34,10 @@ const STATEMENTS: &[&str] = &[
         key_hash {text} NOT NULL UNIQUE,
         enabled boolean NOT NULL,
         scopes {text} NOT NULL,
-        created_at_ms bigint NOT NULL
+        metadata {text} NOT NULL,
+        request_count bigint NOT NULL DEFAULT 0,
+        created_at_ms bigint NOT NULL,
+        updated_at_ms bigint NOT NULL
     )",
     "CREATE INDEX IF NOT EXISTS api_keys_organization ON api_keys (organization_id, id)",
     "CREATE TABLE IF NOT EXISTS endpoints (

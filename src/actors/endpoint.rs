@@ -1,7 +1,7 @@
 //! One endpoint's actor: owns its queue, its window, its rate limit and its breaker, and carries
 //! out what its lane decides. Nobody else's broken server is felt here.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,14 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use hookseal_core::budget::Share;
 use hookseal_core::delivery::{Attempt, Claim, ClaimToken, Delivery};
 use hookseal_core::endpoint::Endpoint;
-use hookseal_core::error::Result;
-use hookseal_core::gate::{Gate, Hold};
+use hookseal_core::error::{Error, Result};
+use hookseal_core::gate::Gate;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::lane::{Lane, LaneSettings, LaneSnapshot, Step};
 use hookseal_core::outcome::{Outcome, Verdict};
 use hookseal_core::ports::{Claimed, Due, Secret, Settlement};
+use hookseal_core::retention::RetentionHours;
 use hookseal_core::time::Timestamp;
 use tokio::task::AbortHandle;
 
@@ -27,6 +29,9 @@ use crate::metrics;
 
 /// How long to wait before asking again a store that was away.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long to wait before reading again what did not read: only an operator can mend it.
+const BROKEN_PAUSE: Duration = Duration::from_secs(30);
 
 thread_local! {
     /// The arbiter's courier: its client is not `Send`, its connections are shared by all actors
@@ -50,8 +55,8 @@ pub struct LookIntoRows;
 pub struct Deliver {
     /// The row and what to send.
     pub claimed: Claimed,
-    /// What is held until the attempt ends.
-    pub hold: Option<Hold>,
+    /// The memory it takes until the attempt ends.
+    pub memory: Option<Share>,
 }
 
 /// The endpoint's settings changed.
@@ -87,6 +92,8 @@ struct Settings {
 struct Flight {
     delivery: Delivery,
     abort: AbortHandle,
+    /// Set once the exchange is over: what came of it must be recorded, not thrown away.
+    landed: Rc<Cell<bool>>,
 }
 
 /// The actor.
@@ -100,7 +107,7 @@ pub struct EndpointActor {
     loading: bool,
     lane: Lane,
     /// Claimed and not yet started.
-    cargo: HashMap<DeliveryId, (Claimed, Option<Hold>)>,
+    cargo: HashMap<DeliveryId, (Claimed, Option<Share>)>,
     flying: HashMap<DeliveryId, Flight>,
     /// Settlements under way.
     settling: usize,
@@ -143,10 +150,18 @@ impl Drop for Tombstone {
     }
 }
 
+/// What an attempt sets out with.
+struct Mission {
+    token: ClaimToken,
+    delivery: Delivery,
+    letter: Letter,
+    retention: RetentionHours,
+}
+
 /// How an attempt ended.
 enum Landing {
     /// Its record is committed.
-    Settled { delivered: bool },
+    Settled { delivered: bool, retry_at: Option<Timestamp> },
     /// The claim no longer stood: somebody else decides.
     Superseded,
 }
@@ -163,8 +178,9 @@ impl EndpointActor {
     ) -> Self {
         metrics::ACTORS.inc();
         let courier = COURIER.with(|courier| {
-            let make =
-                || Courier::new(tools.tls.clone(), tools.targets, tools.rules.attempt_timeout);
+            let make = || {
+                Courier::new(tools.tls.clone(), tools.targets.clone(), tools.rules.attempt_timeout)
+            };
             courier.get_or_init(make).clone()
         });
         let tombstone = Tombstone { endpoint: endpoint.clone(), token, supervisor, clean: false };
@@ -193,6 +209,7 @@ impl EndpointActor {
     fn pump(&mut self, context: &mut Context<Self>) {
         if self.draining {
             self.lane.pause();
+            self.lane.on_recalled(self.gate.recall());
         } else if self.settings_are_stale() {
             self.load(context);
             return;
@@ -235,7 +252,8 @@ impl EndpointActor {
                     Ok(destination) => break destination,
                     Err(error) => {
                         tracing::warn!(%endpoint, error = &error as &dyn std::error::Error, "settings not loaded");
-                        tokio::time::sleep(STORE_PAUSE).await;
+                        let broken = matches!(error, Error::Broken { .. });
+                        tokio::time::sleep(if broken { BROKEN_PAUSE } else { STORE_PAUSE }).await;
                     }
                 }
             }
@@ -311,7 +329,7 @@ impl EndpointActor {
     fn start(&mut self, ids: Vec<DeliveryId>, now: Timestamp, context: &mut Context<Self>) {
         let mut stale = Vec::new();
         for id in ids {
-            let Some((claimed, hold)) = self.cargo.remove(&id) else {
+            let Some((claimed, memory)) = self.cargo.remove(&id) else {
                 self.lane.on_abandoned(&id);
                 continue;
             };
@@ -325,7 +343,7 @@ impl EndpointActor {
                         secret: settings.secret.clone(),
                     };
                     let retention = settings.endpoint.retention;
-                    self.fly(claimed.delivery, letter, retention, hold, context);
+                    self.fly(claimed.delivery, letter, retention, memory, context);
                 }
                 Some(_) | None => {
                     self.lane.on_abandoned(&id);
@@ -333,18 +351,15 @@ impl EndpointActor {
                 }
             }
         }
-        if !stale.is_empty() {
-            self.lane.on_more_in_rows();
-            self.give_back(stale, context);
-        }
+        self.give_back(stale, context);
     }
 
     fn fly(
         &mut self,
         delivery: Delivery,
         letter: Letter,
-        retention: hookseal_core::retention::RetentionHours,
-        hold: Option<Hold>,
+        retention: RetentionHours,
+        memory: Option<Share>,
         context: &mut Context<Self>,
     ) {
         if delivery.progress.attempt_count == 0 {
@@ -354,18 +369,24 @@ impl EndpointActor {
         let id = delivery.id.clone();
         let (tools, courier, token) = (self.tools.clone(), self.courier.clone(), self.token);
         let flown = delivery.clone();
+        let landed = Rc::new(Cell::new(false));
+        let landing_strip = landed.clone();
         // A task of its own: a panic in it ends this one attempt, not the actor.
         let task = actix::spawn(async move {
-            let landing = attempt(&tools, &courier, token, flown, letter, retention).await;
-            drop(hold);
+            let mission = Mission { token, delivery: flown, letter, retention };
+            let landing = attempt(&tools, &courier, mission, &landing_strip).await;
+            drop(memory);
             landing
         });
-        self.flying.insert(id.clone(), Flight { delivery, abort: task.abort_handle() });
+        self.flying.insert(id.clone(), Flight { delivery, abort: task.abort_handle(), landed });
         context.spawn(task.into_actor(self).map(move |landing, actor, context| {
             actor.flying.remove(&id);
             match landing {
-                Ok(Landing::Settled { delivered }) => {
+                Ok(Landing::Settled { delivered, retry_at }) => {
                     actor.lane.on_settled(&id, delivered, actor.tools.clock.now());
+                    if let Some(at) = retry_at {
+                        actor.schedule(id.clone(), at, context);
+                    }
                 }
                 Ok(Landing::Superseded) => actor.lane.on_abandoned(&id),
                 Err(ended) => {
@@ -376,6 +397,18 @@ impl EndpointActor {
                 }
             }
             actor.pump(context);
+        }));
+    }
+
+    /// Puts a retry into the schedule: only now, since the lane passes over what it still flies.
+    fn schedule(&mut self, id: DeliveryId, at: Timestamp, context: &mut Context<Self>) {
+        let (schedule, endpoint_id) = (self.tools.schedule.clone(), self.endpoint.clone());
+        let put = async move { schedule.put(vec![Due { at, id, endpoint_id }]).await };
+        context.spawn(put.into_actor(self).map(|put, actor, _| {
+            if let Err(error) = put {
+                // The rows hold it: it comes late, not never.
+                tracing::warn!(endpoint = %actor.endpoint, error = &error as &dyn std::error::Error, "a retry was not scheduled");
+            }
         }));
     }
 
@@ -409,6 +442,8 @@ impl EndpointActor {
             if let Err(error) = settled {
                 tracing::warn!(endpoint = %actor.endpoint, error = &error as &dyn std::error::Error, "claims not handed back");
             }
+            // They are due in the rows from now on, and not before.
+            actor.lane.on_more_in_rows();
             actor.pump(context);
         }));
     }
@@ -491,15 +526,15 @@ async fn destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint,
 async fn attempt(
     tools: &Tools,
     courier: &Courier,
-    token: ClaimToken,
-    delivery: Delivery,
-    letter: Letter,
-    retention: hookseal_core::retention::RetentionHours,
+    mission: Mission,
+    landed: &Cell<bool>,
 ) -> Landing {
+    let Mission { token, delivery, letter, retention } = mission;
     let started = tools.clock.now();
     let in_flight = InFlight::count();
     let outcome = courier.send(&delivery, &letter, started).await;
     drop(in_flight);
+    landed.set(true);
     let now = tools.clock.now();
     let duration = now.since(started);
     count(outcome, duration);
@@ -507,9 +542,10 @@ async fn attempt(
     let record = Attempt::new(started, duration, outcome);
     let settled = delivery.progress.settle(record, verdict, &tools.rules.schedule, retention, now);
     let progress = settled.expect("an attempt runs only while its delivery is claimed");
-    let replaced = delivery.progress.last_attempt.map(|attempt| (tools.minter.attempt(), attempt));
-    let due = progress.next_attempt_at;
-    let settlement = Settlement { id: delivery.id.clone(), token, progress, replaced };
+    let replaced =
+        delivery.progress.last_attempt.map(|attempt| (tools.minter.attempt(now), attempt));
+    let retry_at = progress.next_attempt_at;
+    let settlement = Settlement { id: delivery.id, token, progress, replaced };
     let stood = loop {
         match tools.store.settle(vec![settlement.clone()]).await {
             Ok(stood) => break stood.first().copied().unwrap_or(false),
@@ -519,14 +555,7 @@ async fn attempt(
     if !stood {
         return Landing::Superseded;
     }
-    if let Some(at) = due {
-        let due = Due { at, id: delivery.id, endpoint_id: delivery.endpoint_id };
-        if let Err(error) = tools.schedule.put(vec![due]).await {
-            // The rows hold it: it comes late, not never.
-            tracing::warn!(error = &error as &dyn std::error::Error, "a retry was not scheduled");
-        }
-    }
-    Landing::Settled { delivered: verdict == Verdict::Delivered }
+    Landing::Settled { delivered: verdict == Verdict::Delivered, retry_at }
 }
 
 fn count(outcome: Outcome, duration: Duration) {
@@ -584,10 +613,10 @@ impl Handler<LookIntoRows> for EndpointActor {
 impl Handler<Deliver> for EndpointActor {
     type Result = ();
 
-    fn handle(&mut self, Deliver { claimed, hold }: Deliver, context: &mut Context<Self>) {
+    fn handle(&mut self, Deliver { claimed, memory }: Deliver, context: &mut Context<Self>) {
         let id = claimed.delivery.id.clone();
         if self.lane.on_handed_over(id.clone()) {
-            self.cargo.insert(id, (claimed, hold));
+            self.cargo.insert(id, (claimed, memory));
         }
         self.pump(context);
     }
@@ -608,9 +637,13 @@ impl Handler<Drain> for EndpointActor {
         self.draining = true;
         self.lane.pause();
         if hard {
-            let given_up: Vec<_> = self.flying.drain().map(|(_, flight)| flight).collect();
-            given_up.iter().for_each(|flight| flight.abort.abort());
-            self.give_back(given_up.into_iter().map(|flight| flight.delivery).collect(), context);
+            let in_exchange: Vec<_> =
+                self.flying.extract_if(|_, flight| !flight.landed.get()).collect();
+            let given_up = in_exchange.into_iter().map(|(_, flight)| {
+                flight.abort.abort();
+                flight.delivery
+            });
+            self.give_back(given_up.collect(), context);
         }
         self.pump(context);
     }

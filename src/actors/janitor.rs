@@ -1,12 +1,15 @@
 //! The janitor: ends claims that lapsed, scrubs payloads whose time is over, removes old history.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use hookseal_core::error::Result;
+use hookseal_core::ports::Blame;
 
 use super::Tools;
+use super::switchboard::Switchboard;
 use crate::metrics;
 
 /// Rows of one transaction.
@@ -23,6 +26,7 @@ const KEYED_AT_LEAST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The janitor.
 pub struct Janitor {
     tools: Tools,
+    switchboard: Arc<Switchboard>,
     history: Duration,
 }
 
@@ -34,8 +38,8 @@ impl std::fmt::Debug for Janitor {
 
 impl Janitor {
     /// A janitor that keeps events without payload for `history`.
-    pub fn new(tools: Tools, history: Duration) -> Self {
-        Self { tools, history }
+    pub fn new(tools: Tools, switchboard: Arc<Switchboard>, history: Duration) -> Self {
+        Self { tools, switchboard, history }
     }
 
     /// Does `round` now and every `pause` after its end, in batches until one is not full.
@@ -74,7 +78,9 @@ impl Actor for Janitor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        self.every(CLAIMS_EVERY, "lapsed claims", release_lapsed, context);
+        let switchboard = self.switchboard.clone();
+        let release = move |tools: Tools| release_lapsed(tools, switchboard.clone());
+        self.every(CLAIMS_EVERY, "lapsed claims", release, context);
         let sweep = |tools: Tools| async move { tools.store.sweep(tools.clock.now(), BATCH).await };
         self.every(SWEEP_EVERY, "expired payloads", sweep, context);
         let history = self.history;
@@ -87,10 +93,11 @@ impl Actor for Janitor {
     }
 }
 
-async fn release_lapsed(tools: Tools) -> Result<usize> {
+async fn release_lapsed(tools: Tools, switchboard: Arc<Switchboard>) -> Result<usize> {
     let now = tools.clock.now();
-    let released = tools.store.release_lapsed(now, now, BATCH).await?;
+    let released = tools.store.release_lapsed(now, now, BATCH, Blame::Delivery).await?;
     if released > 0 {
+        switchboard.overdue.notify_one();
         metrics::CLAIMS_LOST.inc_by(released as u64);
         tracing::warn!(released, "claims lapsed; their deliveries are due again");
     }

@@ -38,7 +38,7 @@ pub struct Tools {
     /// Pauses and deadlines.
     pub rules: DeliveryRules,
     /// Which targets may be called.
-    pub targets: TargetRules,
+    pub targets: Arc<TargetRules>,
     /// Receivers' certificates.
     pub tls: Arc<rustls::ClientConfig>,
     /// How long an endpoint's actor stays without work.

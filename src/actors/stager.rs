@@ -85,7 +85,7 @@ async fn fill(tools: &Tools) -> Result<()> {
     tools.schedule.cover(until);
     let result = put_pages(tools, known_until, until).await;
     if result.is_err() {
-        tools.schedule.cover(known_until);
+        tools.schedule.uncover(known_until);
     }
     result
 }
@@ -102,7 +102,7 @@ async fn put_pages(tools: &Tools, after: Timestamp, until: Timestamp) -> Result<
         match last {
             Some(last) if !whole && put < SCHEDULE_ENTRIES => cursor = last,
             Some((at, _)) if !whole => {
-                tools.schedule.cover(at.minus(Duration::from_millis(1)));
+                tools.schedule.uncover(at.minus(Duration::from_millis(1)));
                 return Ok(());
             }
             Some(_) | None => return Ok(()),

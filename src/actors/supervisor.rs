@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -70,7 +70,7 @@ impl Supervisor {
         Self { tools, switchboard, arbiters, draining: false }
     }
 
-    fn line(&self, endpoint: &EndpointId, supervisor: Addr<Self>) -> Line {
+    fn line(&self, endpoint: &EndpointId, supervisor: Addr<Self>) -> Arc<Line> {
         if let Some(line) = self.switchboard.line(endpoint)
             && line.address.connected()
         {
@@ -89,7 +89,7 @@ impl Supervisor {
                 EndpointActor::new(endpoint, token, gate, settings_version, tools, supervisor)
             }
         });
-        let line = Line { address, gate, token, settings_version };
+        let line = Arc::new(Line { address, gate, token, settings_version });
         self.switchboard.add(endpoint.clone(), line.clone());
         line
     }
@@ -113,6 +113,8 @@ impl Handler<Start> for Supervisor {
         }
         let line = self.line(&endpoint, context.address());
         let told = if ids.is_empty() {
+            // Perhaps its settings changed while it had no line to be told by.
+            line.settings_version.fetch_add(1, Ordering::AcqRel);
             line.address.try_send(LookIntoRows).is_ok()
         } else {
             line.address.try_send(Enqueue(ids)).is_ok()

@@ -8,19 +8,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use actix::Addr;
+use actix::prelude::SendError;
+use hookseal_core::budget::Budget;
 use hookseal_core::delivery::ClaimToken;
 use hookseal_core::gate::{Gate, Reservation};
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::limits::SEALED_BYTES_IN_MEMORY;
 use hookseal_core::ports::{Claimed, Clock, Dispatch, HandOver};
 use parking_lot::RwLock;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::endpoint::{Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure};
 use super::supervisor::{Start, Supervisor};
 
-/// How to reach one endpoint's actor.
-#[derive(Clone, Debug)]
+/// How to reach one endpoint's actor. Shared, never cloned: each clone of an address has a place of
+/// its own in the mailbox beyond its bound.
+#[derive(Debug)]
 pub struct Line {
     /// Its mailbox.
     pub address: Addr<EndpointActor>,
@@ -34,12 +37,12 @@ pub struct Line {
 
 /// Lines to all actors that live.
 pub struct Switchboard {
-    lines: RwLock<HashMap<EndpointId, Line>>,
+    lines: RwLock<HashMap<EndpointId, Arc<Line>>>,
     supervisor: OnceLock<Addr<Supervisor>>,
     clock: Arc<dyn Clock>,
     attempt_timeout: std::time::Duration,
     /// Bytes of sealed payload that may still be kept in memory.
-    memory: Arc<Semaphore>,
+    memory: Arc<Budget>,
     closed: AtomicBool,
     /// Asks the stager to look for overdue deliveries.
     pub overdue: Notify,
@@ -63,7 +66,7 @@ impl Switchboard {
             supervisor: OnceLock::new(),
             clock,
             attempt_timeout,
-            memory: Arc::new(Semaphore::new(SEALED_BYTES_IN_MEMORY)),
+            memory: Budget::new(SEALED_BYTES_IN_MEMORY),
             closed: AtomicBool::new(false),
             overdue: Notify::new(),
             ended: Notify::new(),
@@ -81,12 +84,12 @@ impl Switchboard {
     }
 
     /// The line to an endpoint's actor.
-    pub fn line(&self, endpoint: &EndpointId) -> Option<Line> {
+    pub fn line(&self, endpoint: &EndpointId) -> Option<Arc<Line>> {
         self.lines.read().get(endpoint).cloned()
     }
 
     /// All lines.
-    pub fn lines(&self) -> Vec<Line> {
+    pub fn lines(&self) -> Vec<Arc<Line>> {
         self.lines.read().values().cloned().collect()
     }
 
@@ -101,7 +104,7 @@ impl Switchboard {
     }
 
     /// Adds the line to a new actor.
-    pub fn add(&self, endpoint: EndpointId, line: Line) {
+    pub fn add(&self, endpoint: EndpointId, line: Arc<Line>) {
         self.lines.write().insert(endpoint, line);
     }
 
@@ -113,6 +116,8 @@ impl Switchboard {
         }
         drop(lines);
         self.ended.notify_waiters();
+        // What was told to it in its last moment is still in the rows.
+        self.overdue.notify_one();
     }
 
     /// Tells an endpoint's actor of due deliveries, starting it if there is none.
@@ -145,8 +150,13 @@ impl Switchboard {
             // The actor died between reservation and commit. The claim lapses by itself.
             return;
         };
-        if line.address.try_send(Deliver { claimed, hold: place.redeem() }).is_err() {
-            tracing::error!(%endpoint, "a reserved delivery found no place; its claim will lapse");
+        let deliver = Deliver { claimed, memory: place.redeem() };
+        if let Err(SendError::Full(deliver)) = line.address.try_send(deliver) {
+            // The window bounds what is reserved, so that this one may go beyond the mailbox's.
+            let sent = line.address.clone().try_send(deliver);
+            if sent.is_err() {
+                tracing::error!(%endpoint, "a reserved delivery was not passed on");
+            }
         }
     }
 }
@@ -157,10 +167,9 @@ impl Dispatch for Switchboard {
             return None;
         }
         let gate = self.lines.read().get(endpoint)?.gate.clone();
-        let bytes = u32::try_from(bytes).ok()?;
-        let memory = self.memory.clone().try_acquire_many_owned(bytes).ok()?;
+        let memory = self.memory.take(bytes)?;
         let place = gate.reserve(self.clock.now(), self.attempt_timeout)?;
-        Some(place.holding(Box::new(memory)))
+        Some(place.holding(memory))
     }
 
     fn hand_over(&self, deliveries: Vec<HandOver>) {

@@ -36,6 +36,11 @@ impl KnownKeys {
         (found_at.elapsed() < BELIEVED).then(|| caller.clone())
     }
 
+    /// Forgets all of them: rights have changed.
+    pub(super) fn forget(&self) {
+        self.0.lock().clear();
+    }
+
     fn remember(&self, hash: String, caller: Caller) {
         self.0.lock().put(hash, (Instant::now(), caller));
     }

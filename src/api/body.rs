@@ -6,20 +6,27 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
+use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use hookseal_core::access::Caller;
 use hookseal_core::error::Error;
+use hookseal_core::limits::BATCH_EVENTS;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
+use super::Api;
 use super::envelope::{ApiError, Fault};
 
 /// How long a body may take to arrive.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(30);
 
-/// A body of at most `LIMIT` bytes.
+/// A body of at most `LIMIT` bytes and its sender. A stranger's is not read.
 #[derive(Debug)]
 pub(super) struct Body<const LIMIT: usize> {
+    /// Who sent it.
+    pub(super) caller: Caller,
     bytes: Bytes,
     is_json: bool,
 }
@@ -34,13 +41,15 @@ impl<const LIMIT: usize> FromRequest for Body<LIMIT> {
             .headers()
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let payload = payload.take();
+        let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             if announced.is_some_and(|length| length > LIMIT) {
                 return Err(ApiError::too_large(LIMIT));
             }
+            let api = request.app_data::<Data<Api>>().expect("the app is built with its api");
+            let caller = api.caller(&request).await?;
             match tokio::time::timeout(ARRIVES_WITHIN, read::<LIMIT>(payload)).await {
-                Ok(bytes) => Ok(Self { bytes: bytes?, is_json }),
+                Ok(bytes) => Ok(Self { caller, bytes: bytes?, is_json }),
                 Err(_) => Err(Fault::SlowBody.into()),
             }
         })
@@ -68,17 +77,69 @@ fn is_json(request: &HttpRequest) -> bool {
 }
 
 impl<const LIMIT: usize> Body<LIMIT> {
-    /// The body as JSON of type `T`.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        if !self.is_json {
-            return Err(Fault::NotJson.into());
+    /// The body as a JSON object of type `T`.
+    pub(super) fn object<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        self.must_be_json()?;
+        Ok(object(&self.bytes)?)
+    }
+
+    /// The body as a JSON array of at most `most` items, each still to be read.
+    pub(super) fn array(&self, most: usize) -> Result<Vec<Box<RawValue>>, ApiError> {
+        self.must_be_json()?;
+        let items: AtMost = parse(&self.bytes)?;
+        if (1..=most).contains(&items.0.len()) {
+            return Ok(items.0);
         }
-        Ok(parse(&self.bytes)?)
+        Err(Error::invalid("body", format!("an array of 1 to {most} items")).into())
+    }
+
+    fn must_be_json(&self) -> Result<(), ApiError> {
+        if self.is_json { Ok(()) } else { Err(Fault::NotJson.into()) }
     }
 }
 
-/// JSON of type `T`; the error names the field and what was expected of it.
-pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+/// Items of an array, one more than a batch may have at the most: the rest is passed over unread.
+struct AtMost(Vec<Box<RawValue>>);
+
+impl<'de> serde::Deserialize<'de> for AtMost {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+        impl<'de> serde::de::Visitor<'de> for Items {
+            type Value = AtMost;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut items: A,
+            ) -> Result<AtMost, A::Error> {
+                let mut taken = Vec::new();
+                while taken.len() <= BATCH_EVENTS {
+                    match items.next_element()? {
+                        Some(item) => taken.push(item),
+                        None => return Ok(AtMost(taken)),
+                    }
+                }
+                while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                Ok(AtMost(taken))
+            }
+        }
+        deserializer.deserialize_seq(Items)
+    }
+}
+
+/// A JSON object of type `T`; the error names the field and what was expected of it.
+pub(super) fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+    match json.iter().find(|symbol| !symbol.is_ascii_whitespace()) {
+        // A derived type would take an array, too, member by member.
+        Some(b'[') => Err(Error::invalid("body", "an object")),
+        Some(_) | None => parse(json),
+    }
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -105,10 +166,20 @@ fn fault(path: &str, message: &str) -> Error {
     let expected = match expected {
         "a sequence" => "an array",
         "a map" => "an object",
+        "i64" | "u32" => "an integer",
         other if other.starts_with("struct ") => "an object",
         other => other,
     };
     Error::invalid(here, expected)
+}
+
+/// A member that may be absent but not null.
+pub(super) fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 /// A member that tells null from absent: `None` when absent, `Some(None)` when null.
@@ -130,7 +201,7 @@ mod tests {
         url: String,
         #[serde(default)]
         labels: Vec<String>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "present")]
         enabled: Option<bool>,
     }
 
@@ -140,6 +211,8 @@ mod tests {
         for (json, message) in [
             (r#"{"url":"u","labels":["a",7]}"#,      "labels[1]: expected a string"),
             (r#"{"url":"u","enabled":"s3cret"}"#,    "enabled: expected a boolean"),
+            (r#"{"url":"u","enabled":null}"#,        "enabled: expected a boolean"),
+            (r#"["u",[],null]"#,                     "body: expected an object"),
             (r#"{"url":{"a":1}}"#,                   "url: expected a string"),
             (r#"{}"#,                                "url: expected a value"),
             (r#"[]"#,                                "body: expected an object"),
@@ -148,7 +221,7 @@ mod tests {
             (r#"{"url":"u"} x"#,                     "body: expected well-formed JSON"),
             ("",                                     "body: expected well-formed JSON"),
         ] {
-            let error = parse::<Sample>(json.as_bytes()).expect_err(json);
+            let error = object::<Sample>(json.as_bytes()).expect_err(json);
             assert_eq!(error.to_string(), message, "{json}");
         }
     }

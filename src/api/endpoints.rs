@@ -9,19 +9,24 @@ use hookseal_core::limits::BODY_BYTES;
 use hookseal_core::ports::EndpointFilter;
 use serde::{Deserialize, Serialize};
 
-use super::body::{Body, nullable};
+use super::body::{Body, nullable, present};
 use super::envelope::{ApiError, list as listed, success};
-use super::query::Query;
+use super::query::{Query, on_list};
 use super::{Api, views};
 
 #[derive(Deserialize)]
 struct Fields {
+    #[serde(default, deserialize_with = "present")]
     url: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
     labels: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
     enabled: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
     subscribed_event_types: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
     undelivered_payload_retention_hours: Option<i64>,
     #[serde(default, deserialize_with = "nullable")]
     max_in_flight: Option<Option<i64>>,
@@ -51,27 +56,28 @@ struct Created<'a> {
 }
 
 pub(super) async fn create(
-    request: HttpRequest,
     api: Data<Api>,
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
+    let caller = &body.caller;
     caller.writer()?;
-    let fields: Fields = body.json()?;
-    let (endpoint, secret) = api.admin.create_endpoint(&caller, fields.into()).await?;
+    let fields: Fields = body.object()?;
+    let (endpoint, secret) = api.admin.create_endpoint(caller, fields.into()).await?;
     let created = Created { endpoint: views::endpoint(&endpoint), signing_secret: secret.expose() };
     Ok(success(StatusCode::OK, &created))
 }
 
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.reader()?;
     let query = Query::of(&request);
-    let page = query.page().map_err(|error| ApiError::from(error).on_list(None))?;
-    let on_list = |error| ApiError::from(error).on_list(Some(&page));
-    let filter = EndpointFilter { enabled: query.flag("enabled").map_err(on_list)? };
-    let found = api.admin.endpoints(&caller, &filter, &page).await.map_err(on_list)?;
-    Ok(listed(&found, &page, views::endpoint, |endpoint| endpoint.id.as_str()))
+    let read = async || {
+        let caller = api.caller(&request).await?;
+        caller.reader()?;
+        let page = query.page()?;
+        let filter = EndpointFilter { enabled: query.flag("enabled")? };
+        let found = api.admin.endpoints(&caller, &filter, &page).await?;
+        Ok(listed(&found, &page, views::endpoint, |endpoint| endpoint.id.as_str()))
+    };
+    on_list(&query, read().await)
 }
 
 pub(super) async fn get(
@@ -87,15 +93,14 @@ pub(super) async fn get(
 }
 
 pub(super) async fn change(
-    request: HttpRequest,
     api: Data<Api>,
     id: Path<String>,
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
+    let caller = &body.caller;
     caller.writer()?;
     let id = EndpointId::parse("endpoint_id", &id)?;
-    let fields: Fields = body.json()?;
-    let endpoint = api.admin.change_endpoint(&caller, &id, fields.into()).await?;
+    let fields: Fields = body.object()?;
+    let endpoint = api.admin.change_endpoint(caller, &id, fields.into()).await?;
     Ok(success(StatusCode::OK, &views::endpoint(&endpoint)))
 }

@@ -3,12 +3,11 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use hookseal_core::error::Error;
-use hookseal_core::limits::{BODY_BYTES, PAGE};
 use hookseal_core::page::{Page, PageRequest};
 use serde::Serialize;
 
 /// Where each error code is explained.
-const DOCS: &str = "docs/errors.md#";
+const DOCS: &str = "/docs/errors#";
 
 #[derive(Serialize)]
 struct Success<'a, T: Serialize + ?Sized> {
@@ -67,7 +66,10 @@ pub(super) enum Fault {
     /// No such path.
     UnknownPath,
     /// No such method on this path.
-    MethodNotAllowed,
+    MethodNotAllowed {
+        /// Those that there are.
+        allow: String,
+    },
     /// A body that is not announced as JSON.
     NotJson,
     /// A body that did not arrive in time.
@@ -92,7 +94,7 @@ impl Fault {
                 Error::Broken { .. } | _ => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Self::UnknownPath => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
         }
@@ -102,7 +104,7 @@ impl Fault {
         match self {
             Self::Core(error) => error.code(),
             Self::UnknownPath => "NOT_FOUND",
-            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::MethodNotAllowed { .. } => "METHOD_NOT_ALLOWED",
             Self::NotJson => "UNSUPPORTED_MEDIA_TYPE",
             Self::SlowBody => "REQUEST_TIMEOUT",
         }
@@ -116,7 +118,7 @@ impl Fault {
             Self::Core(Error::NotFound(thing)) => sentence(&format!("{thing} not found")),
             Self::Core(error) => sentence(&error.to_string()),
             Self::UnknownPath => "Path not found.".to_owned(),
-            Self::MethodNotAllowed => "Method not allowed on this path.".to_owned(),
+            Self::MethodNotAllowed { .. } => "Method not allowed on this path.".to_owned(),
             Self::NotJson => "Content-Type: expected application/json.".to_owned(),
             Self::SlowBody => "The body did not arrive in time.".to_owned(),
         }
@@ -126,7 +128,7 @@ impl Fault {
         match self {
             Self::Core(error) => error.hint(),
             Self::UnknownPath => "See the list of routes in the documentation.",
-            Self::MethodNotAllowed => "See the list of routes in the documentation.",
+            Self::MethodNotAllowed { .. } => "See the list of routes in the documentation.",
             Self::NotJson => "Send the body as JSON and say so in Content-Type.",
             Self::SlowBody => "Send the whole body at once.",
         }
@@ -137,7 +139,7 @@ impl Fault {
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|c| c.to_ascii_uppercase());
-    if text.contains(": expected ") {
+    if text.contains(": ") {
         return format!("{text}.");
     }
     first.into_iter().chain(letters).chain(['.']).collect()
@@ -157,14 +159,14 @@ impl From<Fault> for ApiError {
 
 impl ApiError {
     /// The same error on a list: it carries an empty pagination.
-    pub(super) fn on_list(mut self, request: Option<&PageRequest>) -> Self {
-        self.limit = Some(request.map_or(PAGE, |request| request.limit));
+    pub(super) fn on_list(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
         self
     }
 
     /// A body beyond the contract's limit.
     pub(super) fn too_large(limit: usize) -> Self {
-        Fault::Core(Error::TooLarge { field: "body", limit: limit.max(BODY_BYTES) }).into()
+        Fault::Core(Error::TooLarge { field: "body", limit }).into()
     }
 
     /// Status and error member, as a batch shows them for one item.
@@ -212,14 +214,23 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        if let Fault::Core(error @ (Error::Broken { .. } | Error::Unavailable { .. })) = &self.fault
-        {
-            tracing::error!(error = error as &dyn std::error::Error, "request not served");
+        match &self.fault {
+            // Full is an everyday answer, and counted; only what broke is worth a line each.
+            Fault::Core(Error::Unavailable { source: None, .. }) => {}
+            Fault::Core(error @ (Error::Broken { .. } | Error::Unavailable { .. })) => {
+                tracing::error!(error = error as &dyn std::error::Error, "request not served");
+            }
+            _ => {}
         }
         let pagination =
             self.limit.map(|limit| Pagination { limit, has_more: false, next_cursor: None });
         let mut response =
             json(self.status_code(), &Failure { data: (), error: self.view(), pagination });
+        if let Fault::MethodNotAllowed { allow } = &self.fault
+            && let Ok(allow) = allow.parse()
+        {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
         if let Fault::Core(Error::Unavailable { retry_after, .. }) = &self.fault {
             let seconds = retry_after.as_secs().max(1);
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());

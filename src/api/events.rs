@@ -8,18 +8,19 @@ use hookseal_core::id::EventId;
 use hookseal_core::ports::EventFilter;
 
 use super::envelope::{ApiError, list as listed, success};
-use super::query::Query;
+use super::query::{Query, on_list};
 use super::{Api, views};
 
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.reader()?;
     let query = Query::of(&request);
-    let page = query.page().map_err(|error| ApiError::from(error).on_list(None))?;
-    let on_list = |error| ApiError::from(error).on_list(Some(&page));
-    let filter = filter(&query).map_err(on_list)?;
-    let found = api.admin.events(&caller, &filter, &page).await.map_err(on_list)?;
-    Ok(listed(&found, &page, views::event, |found| found.event.id.as_str()))
+    let read = async || {
+        let caller = api.caller(&request).await?;
+        caller.reader()?;
+        let (page, filter) = (query.page()?, filter(&query)?);
+        let found = api.admin.events(&caller, &filter, &page).await?;
+        Ok(listed(&found, &page, views::listed_event, |found| found.event.id.as_str()))
+    };
+    on_list(&query, read().await)
 }
 
 fn filter(query: &Query) -> CoreResult<EventFilter> {

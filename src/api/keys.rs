@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::body::Body;
 use super::envelope::{ApiError, list as listed, success};
-use super::query::Query;
+use super::query::{Query, on_list};
 use super::{Api, views};
 
 #[derive(Deserialize)]
@@ -23,17 +23,16 @@ struct Fields {
 }
 
 pub(super) async fn create(
-    request: HttpRequest,
     api: Data<Api>,
     endpoint: Path<String>,
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
+    let caller = &body.caller;
     caller.writer()?;
     let endpoint = EndpointId::parse("endpoint_id", &endpoint)?;
-    let Fields { key_id, algorithm, key_type, jwk } = body.json()?;
+    let Fields { key_id, algorithm, key_type, jwk } = body.object()?;
     let fields = KeyFields { key_id, algorithm, key_type, jwk };
-    let key = api.admin.register_key(&caller, &endpoint, fields).await?;
+    let key = api.admin.register_key(caller, &endpoint, fields).await?;
     Ok(success(StatusCode::OK, &views::key(&key)))
 }
 
@@ -42,13 +41,14 @@ pub(super) async fn list(
     api: Data<Api>,
     endpoint: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.reader()?;
     let query = Query::of(&request);
-    let page = query.page().map_err(|error| ApiError::from(error).on_list(None))?;
-    let on_list = |error| ApiError::from(error).on_list(Some(&page));
-    let active = query.flag("is_active").map_err(on_list)?;
-    let endpoint = EndpointId::parse("endpoint_id", &endpoint).map_err(on_list)?;
-    let found = api.admin.keys(&caller, &endpoint, active, &page).await.map_err(on_list)?;
-    Ok(listed(&found, &page, views::key, |key| key.id.as_str()))
+    let read = async || {
+        let caller = api.caller(&request).await?;
+        caller.reader()?;
+        let (page, active) = (query.page()?, query.flag("is_active")?);
+        let endpoint = EndpointId::parse("endpoint_id", &endpoint)?;
+        let found = api.admin.keys(&caller, &endpoint, active, &page).await?;
+        Ok(listed(&found, &page, views::key, |key| key.id.as_str()))
+    };
+    on_list(&query, read().await)
 }

@@ -22,7 +22,7 @@ struct Root {
 }
 
 pub(super) async fn root() -> HttpResponse {
-    let root = Root { message: "Hookseal", docs: "docs/", status: "healthy" };
+    let root = Root { message: "Hookseal", docs: "/docs/errors", status: "healthy" };
     success(StatusCode::OK, &root)
 }
 
@@ -48,6 +48,13 @@ pub(super) async fn ready(api: Data<Api>) -> HttpResponse {
     let ready = Ready { ready: reasons.is_empty(), reasons };
     let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     HttpResponse::build(status).json(ready)
+}
+
+/// The page that every error's `docs` points into.
+pub(super) async fn errors() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/markdown; charset=utf-8"))
+        .body(include_str!("../../docs/errors.md"))
 }
 
 pub(super) async fn metrics() -> HttpResponse {

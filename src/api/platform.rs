@@ -1,9 +1,11 @@
 //! The platform's own way in: organizations, their API keys, and publishing.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use hookseal_core::access::ApiKeyFields;
 use hookseal_core::error::{Error, Result as CoreResult};
 use hookseal_core::event::{EventWithDeliveries, PublishFields};
@@ -11,12 +13,21 @@ use hookseal_core::id::OrganizationId;
 use hookseal_core::limits::{BATCH_BODY_BYTES, BATCH_EVENTS, BODY_BYTES};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use super::body::{Body, parse};
+use super::body::{Body, object};
 use super::envelope::{ApiError, ErrorView, list as listed, success};
-use super::query::Query;
+use super::query::{Query, on_list};
 use super::{Api, views};
 use crate::metrics;
+
+/// Events of one batch that are under way at once.
+const AT_ONCE: usize = 128;
+
+/// Ids of organizations are UUIDs, kept in lower case.
+fn organization_id(text: &str) -> CoreResult<OrganizationId> {
+    OrganizationId::parse("id", &text.to_ascii_lowercase())
+}
 
 #[derive(Deserialize)]
 struct NewOrganization {
@@ -25,12 +36,11 @@ struct NewOrganization {
 }
 
 pub(super) async fn create_organization(
-    request: HttpRequest,
     api: Data<Api>,
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
-    api.caller(&request).await?.platform()?;
-    let NewOrganization { name, id } = body.json()?;
+    body.caller.platform()?;
+    let NewOrganization { name, id } = body.object()?;
     let organization = api.admin.create_organization(name, id).await?;
     Ok(success(StatusCode::OK, &views::organization(&organization)))
 }
@@ -39,14 +49,14 @@ pub(super) async fn organizations(
     request: HttpRequest,
     api: Data<Api>,
 ) -> Result<HttpResponse, ApiError> {
-    api.caller(&request).await?.platform()?;
-    let page = Query::of(&request).page().map_err(|error| ApiError::from(error).on_list(None))?;
-    let found = api
-        .admin
-        .organizations(&page)
-        .await
-        .map_err(|error| ApiError::from(error).on_list(Some(&page)))?;
-    Ok(listed(&found, &page, views::organization, |organization| organization.id.as_str()))
+    let query = Query::of(&request);
+    let read = async || {
+        api.caller(&request).await?.platform()?;
+        let page = query.page()?;
+        let found = api.admin.organizations(&page).await?;
+        Ok(listed(&found, &page, views::organization, |organization| organization.id.as_str()))
+    };
+    on_list(&query, read().await)
 }
 
 pub(super) async fn organization(
@@ -55,7 +65,7 @@ pub(super) async fn organization(
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     api.caller(&request).await?.platform()?;
-    let organization = api.admin.organization(&OrganizationId::parse("id", &id)?).await?;
+    let organization = api.admin.organization(&organization_id(&id)?).await?;
     Ok(success(StatusCode::OK, &views::organization(&organization)))
 }
 
@@ -66,15 +76,16 @@ struct OrganizationChange {
 }
 
 pub(super) async fn change_organization(
-    request: HttpRequest,
     api: Data<Api>,
     id: Path<String>,
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
-    api.caller(&request).await?.platform()?;
-    let id = OrganizationId::parse("id", &id)?;
-    let OrganizationChange { name, frozen } = body.json()?;
+    body.caller.platform()?;
+    let id = organization_id(&id)?;
+    let OrganizationChange { name, frozen } = body.object()?;
     let organization = api.admin.change_organization(&id, name, frozen).await?;
+    // A key that was believed a moment ago may be off now.
+    api.known_keys.forget();
     Ok(success(StatusCode::OK, &views::organization(&organization)))
 }
 
@@ -82,6 +93,8 @@ pub(super) async fn change_organization(
 struct NewApiKey {
     name: String,
     permissions: Vec<String>,
+    #[serde(default)]
+    metadata: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -91,15 +104,14 @@ struct CreatedApiKey<'a> {
 }
 
 pub(super) async fn create_api_key(
-    request: HttpRequest,
     api: Data<Api>,
     id: Path<String>,
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
-    api.caller(&request).await?.platform()?;
-    let organization = OrganizationId::parse("id", &id)?;
-    let NewApiKey { name, permissions } = body.json()?;
-    let fields = ApiKeyFields { name, permissions };
+    body.caller.platform()?;
+    let organization = organization_id(&id)?;
+    let NewApiKey { name, permissions, metadata } = body.object()?;
+    let fields = ApiKeyFields { name, permissions, metadata };
     let (key, secret) = api.admin.create_api_key(&organization, fields).await?;
     let created = CreatedApiKey { id: key.id.as_str(), key: secret.expose() };
     Ok(success(StatusCode::OK, &created))
@@ -110,10 +122,13 @@ pub(super) async fn publish(
     api: Data<Api>,
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
-    api.caller(&request).await?.platform()?;
-    let mut fields: PublishFields = body.json()?;
+    body.caller.platform()?;
+    let mut fields: PublishFields = body.object()?;
     if let Some(key) = request.headers().get("idempotency-key") {
         let key = key.to_str().map_err(|_| Error::invalid("Idempotency-Key", "ASCII text"))?;
+        if fields.idempotency_key.as_ref().is_some_and(|other| other != key) {
+            return Err(Error::invalid("idempotency_key", "the same as Idempotency-Key").into());
+        }
         fields.idempotency_key = Some(key.to_owned());
     }
     let event = counted(api.intake.publish(fields).await)?;
@@ -121,9 +136,8 @@ pub(super) async fn publish(
 }
 
 fn counted(published: CoreResult<EventWithDeliveries>) -> CoreResult<EventWithDeliveries> {
-    match &published {
-        Ok(_) => metrics::EVENTS_ACCEPTED.inc(),
-        Err(error) => metrics::PUBLISHES_REFUSED.with_label_values(&[error.code()]).inc(),
+    if let Err(error) = &published {
+        metrics::PUBLISHES_REFUSED.with_label_values(&[error.code()]).inc();
     }
     published
 }
@@ -136,23 +150,22 @@ struct BatchItem<'a> {
 }
 
 pub(super) async fn publish_batch(
-    request: HttpRequest,
     api: Data<Api>,
     body: Body<BATCH_BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
-    api.caller(&request).await?.platform()?;
-    let items: Vec<Box<RawValue>> = body.json()?;
-    if !(1..=BATCH_EVENTS).contains(&items.len()) {
-        return Err(
-            Error::invalid("body", format!("an array of 1 to {BATCH_EVENTS} events")).into()
-        );
-    }
-    let publishes = items.into_iter().map(|item| async {
-        let fields: PublishFields = parse(item.get().as_bytes())?;
+    body.caller.platform()?;
+    let items = body.array(BATCH_EVENTS)?;
+    // The items of one batch stand in each other's way more than in anybody else's.
+    let pause = || tokio::time::sleep(Duration::from_millis(10));
+    let publish = async |item: Box<RawValue>| {
+        let fields: PublishFields = object(item.get().as_bytes())?;
         drop(item);
-        counted(api.intake.publish(fields).await)
-    });
-    let published = join_all(publishes).await;
+        counted(api.intake.publish_patiently(fields, pause).await)
+    };
+    // So many at once fill the ledger's batches; all at once would be sealed before the first is
+    // written.
+    let publishes = stream::iter(items).map(publish).buffered(AT_ONCE);
+    let published: Vec<_> = publishes.collect().await;
     let results: Vec<_> =
         published.into_iter().map(|result| result.map_err(ApiError::from)).collect();
     let answers: Vec<_> = results

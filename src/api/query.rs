@@ -1,9 +1,12 @@
 //! Query strings: each parameter at most once, each fault named (contract 2.3).
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, HttpResponse};
 use hookseal_core::error::{Error, Result};
+use hookseal_core::limits::PAGE;
 use hookseal_core::page::PageRequest;
 use hookseal_core::time::Timestamp;
+
+use super::envelope::ApiError;
 
 /// The parameters of a request.
 pub(super) struct Query(Vec<(String, String)>);
@@ -31,6 +34,12 @@ impl Query {
         PageRequest::judge(limit, self.one("starting_after")?.map(ToOwned::to_owned))
     }
 
+    /// The page limit, or the default where none that is valid was asked for.
+    fn limit_or_default(&self) -> usize {
+        let limit = self.one("limit").ok().flatten().and_then(|text| integer(text).ok());
+        PageRequest::judge(limit, None).map_or(PAGE, |page| page.limit)
+    }
+
     /// Exactly `true` or `false`.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>> {
         match self.one(name)? {
@@ -46,6 +55,11 @@ impl Query {
         let rule = || Error::invalid(name, "an RFC 3339 date-time that ends in Z");
         self.one(name)?.map(|text| Timestamp::parse(text).ok_or_else(rule)).transpose()
     }
+}
+
+/// What a list answers: on an error, too, with a pagination.
+pub(super) fn on_list(query: &Query, read: Result<HttpResponse>) -> Result<HttpResponse, ApiError> {
+    read.map_err(|error| ApiError::from(error).on_list(query.limit_or_default()))
 }
 
 /// A page limit as the original coerces it: decimal, exponent and hexadecimal forms pass, as long

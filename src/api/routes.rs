@@ -5,7 +5,9 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::{DefaultHeaders, Next};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder};
+use actix_web::{
+    Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route,
+};
 
 use super::envelope::{ApiError, Fault};
 use super::{Api, deliveries, endpoints, events, keys, ops, platform};
@@ -14,71 +16,91 @@ use crate::metrics;
 /// Adds every route.
 pub fn configure(config: &mut ServiceConfig) {
     let operators = [
-        get(on("/"), ops::root),
-        get(on("/healthz"), ops::alive),
-        get(on("/readyz"), ops::ready),
-        get(on("/metrics"), ops::metrics),
+        on("/").get(ops::root),
+        on("/healthz").get(ops::alive),
+        on("/readyz").get(ops::ready),
+        on("/metrics").get(ops::metrics),
+        on("/docs/errors").get(ops::errors),
     ];
     let integrators = [
-        post(get(on("/v1/webhooks/endpoints"), endpoints::list), endpoints::create),
-        patch(get(on("/v1/webhooks/endpoints/{id}"), endpoints::get), endpoints::change),
-        post(get(on("/v1/webhooks/endpoints/{id}/keys"), keys::list), keys::create),
-        get(on("/v1/webhooks/deliveries"), deliveries::list),
-        get(on("/v1/webhooks/deliveries/{id}"), deliveries::get),
-        get(on("/v1/webhooks/events"), events::list),
-        get(on("/v1/webhooks/events/{id}"), events::get),
-        get(on("/v1/events"), events::list),
-        get(on("/v1/events/{id}"), events::get),
+        on("/v1/webhooks/endpoints").get(endpoints::list).post(endpoints::create),
+        on("/v1/webhooks/endpoints/{id}").get(endpoints::get).patch(endpoints::change),
+        on("/v1/webhooks/endpoints/{id}/keys").get(keys::list).post(keys::create),
+        on("/v1/webhooks/deliveries").get(deliveries::list),
+        on("/v1/webhooks/deliveries/{id}").get(deliveries::get),
+        on("/v1/webhooks/events").get(events::list),
+        on("/v1/webhooks/events/{id}").get(events::get),
+        on("/v1/events").get(events::list),
+        on("/v1/events/{id}").get(events::get),
     ];
     let platform = [
-        post(
-            get(on("/v1/platform/organizations"), platform::organizations),
-            platform::create_organization,
-        ),
-        patch(
-            get(on("/v1/platform/organizations/{id}"), platform::organization),
-            platform::change_organization,
-        ),
-        post(on("/v1/platform/organizations/{id}/api-keys"), platform::create_api_key),
-        post(on("/v1/platform/events"), platform::publish),
-        post(on("/v1/platform/events/batch"), platform::publish_batch),
+        on("/v1/platform/organizations")
+            .get(platform::organizations)
+            .post(platform::create_organization),
+        on("/v1/platform/organizations/{id}")
+            .get(platform::organization)
+            .patch(platform::change_organization),
+        on("/v1/platform/organizations/{id}/api-keys").post(platform::create_api_key),
+        on("/v1/platform/events").post(platform::publish),
+        on("/v1/platform/events/batch").post(platform::publish_batch),
     ];
-    for resource in operators.into_iter().chain(integrators).chain(platform) {
-        config.service(resource.default_service(web::to(method_not_allowed)));
+    for path in operators.into_iter().chain(integrators).chain(platform) {
+        config.service(path.finish());
     }
     config.default_service(web::to(unknown_path));
 }
 
-fn on(path: &str) -> Resource {
-    web::resource(path)
+/// One path and the methods it has.
+struct PathRoutes {
+    resource: Resource,
+    methods: Vec<&'static str>,
 }
 
-/// GET, and HEAD with it.
-fn get<H, Args>(resource: Resource, handler: H) -> Resource
-where
-    H: Handler<Args>,
-    Args: FromRequest + 'static,
-    H::Output: Responder + 'static,
-{
-    resource.route(web::get().to(handler.clone())).route(web::head().to(handler))
+fn on(path: &str) -> PathRoutes {
+    PathRoutes { resource: web::resource(path), methods: Vec::new() }
 }
 
-fn post<H, Args>(resource: Resource, handler: H) -> Resource
-where
-    H: Handler<Args>,
-    Args: FromRequest + 'static,
-    H::Output: Responder + 'static,
-{
-    resource.route(web::post().to(handler))
-}
+impl PathRoutes {
+    /// GET, and HEAD with it.
+    fn get<H: Handler<A>, A: FromRequest + 'static>(self, handler: H) -> Self
+    where
+        H::Output: Responder + 'static,
+    {
+        self.method("GET", web::get().to(handler.clone())).method("HEAD", web::head().to(handler))
+    }
 
-fn patch<H, Args>(resource: Resource, handler: H) -> Resource
-where
-    H: Handler<Args>,
-    Args: FromRequest + 'static,
-    H::Output: Responder + 'static,
-{
-    resource.route(web::patch().to(handler))
+    fn post<H: Handler<A>, A: FromRequest + 'static>(self, handler: H) -> Self
+    where
+        H::Output: Responder + 'static,
+    {
+        self.method("POST", web::post().to(handler))
+    }
+
+    fn patch<H: Handler<A>, A: FromRequest + 'static>(self, handler: H) -> Self
+    where
+        H::Output: Responder + 'static,
+    {
+        self.method("PATCH", web::patch().to(handler))
+    }
+
+    fn method(mut self, name: &'static str, route: Route) -> Self {
+        self.methods.push(name);
+        Self { resource: self.resource.route(route), methods: self.methods }
+    }
+
+    /// The resource; any other method is answered with those that there are.
+    fn finish(self) -> Resource {
+        let allow = self.methods.join(", ");
+        self.resource.default_service(web::to(move |request: HttpRequest, api: Data<Api>| {
+            let allow = allow.clone();
+            async move {
+                if request.path().starts_with("/v1/") {
+                    api.caller(&request).await?;
+                }
+                Err::<HttpResponse, ApiError>(Fault::MethodNotAllowed { allow }.into())
+            }
+        }))
+    }
 }
 
 /// Under `/v1` authentication comes first, so that a stranger learns nothing of the paths.
@@ -87,16 +109,6 @@ async fn unknown_path(request: HttpRequest, api: Data<Api>) -> Result<HttpRespon
         api.caller(&request).await?;
     }
     Err(Fault::UnknownPath.into())
-}
-
-async fn method_not_allowed(
-    request: HttpRequest,
-    api: Data<Api>,
-) -> Result<HttpResponse, ApiError> {
-    if request.path().starts_with("/v1/") {
-        api.caller(&request).await?;
-    }
-    Err(Fault::MethodNotAllowed.into())
 }
 
 /// The headers that every answer carries (contract 2.1).

@@ -183,3 +183,54 @@ pub(super) fn event(found: &EventWithDeliveries) -> EventView<'_> {
         event_type: &event.event_type,
     }
 }
+
+/// An event as lists show it: the same members in another order (contract 1.7).
+#[derive(Serialize)]
+pub(super) struct ListedEventView<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    trigger_type: &'a str,
+    trigger_id: &'a str,
+    created_at: Timestamp,
+    deliveries: Vec<ListedSummary<'a>>,
+}
+
+#[derive(Serialize)]
+struct ListedSummary<'a> {
+    id: &'a str,
+    webhook_endpoint_id: &'a str,
+    status: Status,
+    last_status_code: Option<u16>,
+    attempt_count: u32,
+    last_attempt_at: Option<Timestamp>,
+    payload_expires_at: Option<Timestamp>,
+    payload_retention_reason: RetentionReason,
+    payload_scrubbed_at: Option<Timestamp>,
+}
+
+pub(super) fn listed_event(found: &EventWithDeliveries) -> ListedEventView<'_> {
+    let view = event(found);
+    ListedEventView {
+        id: view.id,
+        event_type: view.event_type,
+        trigger_type: view.trigger_type,
+        trigger_id: view.trigger_id,
+        created_at: view.created_at,
+        deliveries: view.deliveries.into_iter().map(listed_summary).collect(),
+    }
+}
+
+fn listed_summary(summary: DeliverySummary<'_>) -> ListedSummary<'_> {
+    ListedSummary {
+        id: summary.id,
+        webhook_endpoint_id: summary.webhook_endpoint_id,
+        status: summary.status,
+        last_status_code: summary.last_status_code,
+        attempt_count: summary.attempt_count,
+        last_attempt_at: summary.last_attempt_at,
+        payload_expires_at: summary.payload_expires_at,
+        payload_retention_reason: summary.payload_retention_reason,
+        payload_scrubbed_at: summary.payload_scrubbed_at,
+    }
+}

@@ -39,7 +39,7 @@ pub(super) fn create_key(
     permissions: Vec<String>,
 ) -> Result<()> {
     let organization = OrganizationId::parse_uuid("organization", organization)?;
-    let fields = ApiKeyFields { name, permissions };
+    let fields = ApiKeyFields { name, permissions, metadata: Default::default() };
     let (_, key) =
         with_admin(config, async |admin| admin.create_api_key(&organization, fields).await)?;
     println!("{}", key.expose());

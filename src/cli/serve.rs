@@ -25,6 +25,9 @@ pub(super) fn run(config: &Config) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = daemon.displaced() => {
+                return Err(Error::broken("the database", "another node has taken it over"));
+            }
         }
         tracing::info!("draining");
         daemon.stop().await;

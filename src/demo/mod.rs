@@ -166,12 +166,14 @@ async fn publish(
 fn event(organization: &str, n: usize) -> Value {
     let (event_type, trigger_type) =
         if n < HANGING_EVENTS { TYPES[5] } else { TYPES[n % (TYPES.len() - 1)] };
+    let session = format!("vs_demo_{n}");
+    let trigger = if trigger_type == TYPES[0].1 { session.clone() } else { format!("va_demo_{n}") };
     json!({
         "organization_id": organization,
         "type": event_type,
         "trigger_type": trigger_type,
-        "trigger_id": format!("demo_{n}"),
-        "verification_session_id": format!("vs_demo_{n}"),
+        "trigger_id": trigger,
+        "verification_session_id": session,
         "data": { "number": n, "claims": { "given_names": "ADA", "family_name": "LOVELACE" } },
     })
 }

@@ -98,6 +98,11 @@ impl Schedule for MemorySchedule {
     fn cover(&self, until: Timestamp) {
         self.state.lock().covers_until = until;
     }
+
+    fn uncover(&self, until: Timestamp) {
+        let mut state = self.state.lock();
+        state.covers_until = state.covers_until.min(until);
+    }
 }
 
 #[cfg(test)]

@@ -91,20 +91,31 @@ impl Directory for SqlStore {
         .await
     }
 
-    async fn update_organization(&self, organization: &Organization) -> Result<()> {
-        use organization::Column::{AudienceVersion, FrozenAtMs, Id, Name, UpdatedAtMs};
-        let (db, organization) = (self.writer(), organization.clone());
+    async fn change_organization(
+        &self,
+        id: &OrganizationId,
+        change: Box<dyn FnOnce(Organization) -> Organization + Send>,
+    ) -> Result<Option<Organization>> {
+        use organization::Column::{FrozenAtMs, Id, Name, UpdatedAtMs};
+        let (db, id) = (self.writer(), id.to_string());
         self.run(async move {
+            let tx = begin_write(&db).await.map_err(unavailable)?;
+            if !touch_audience(&tx, &id).await? {
+                return Ok(None);
+            }
+            let row = organization::Entity::find_by_id(&id).one(&tx).await.map_err(unavailable)?;
+            let Some(row) = row else { return Ok(None) };
+            let changed = change(rows::organization(row));
             organization::Entity::update_many()
-                .col_expr(Name, Expr::value(organization.name))
-                .col_expr(FrozenAtMs, Expr::value(organization.frozen_at.map(Timestamp::as_ms)))
-                .col_expr(UpdatedAtMs, Expr::value(organization.updated_at.as_ms()))
-                .col_expr(AudienceVersion, Expr::col(AudienceVersion).add(1))
-                .filter(Id.eq(organization.id.as_str()))
-                .exec(&db)
+                .col_expr(Name, Expr::value(changed.name.clone()))
+                .col_expr(FrozenAtMs, Expr::value(changed.frozen_at.map(Timestamp::as_ms)))
+                .col_expr(UpdatedAtMs, Expr::value(changed.updated_at.as_ms()))
+                .filter(Id.eq(id))
+                .exec(&tx)
                 .await
                 .map_err(unavailable)?;
-            Ok(())
+            tx.commit().await.map_err(unavailable)?;
+            Ok(Some(changed))
         })
         .await
     }
@@ -165,7 +176,9 @@ impl Directory for SqlStore {
         let (db, row) = (self.writer(), rows::endpoint_row(endpoint, locked_secret));
         self.run(async move {
             let tx = begin_write(&db).await.map_err(unavailable)?;
-            touch_audience(&tx, &row.organization_id).await?;
+            if !touch_audience(&tx, &row.organization_id).await? {
+                return Err(Error::NotFound(Thing::Organization));
+            }
             let standing = endpoint::Entity::find()
                 .filter(endpoint::Column::OrganizationId.eq(&row.organization_id))
                 .count(&tx)
@@ -240,13 +253,16 @@ impl Directory for SqlStore {
         &self,
         organization: &OrganizationId,
         id: &EndpointId,
-        change: Box<dyn FnOnce(Endpoint) -> Result<Endpoint> + Send>,
+        change: Box<dyn FnOnce(Endpoint) -> Endpoint + Send>,
     ) -> Result<Option<Endpoint>> {
-        let (db, organization, id) = (self.writer(), organization.to_string(), id.to_string());
+        let (db, organization, endpoint_id) = (self.writer(), organization.to_string(), id.clone());
+        let (dispatch, id) = (self.dispatch.clone(), id.to_string());
         self.run(async move {
             let tx = begin_write(&db).await.map_err(unavailable)?;
             // Also serializes changes of one organization, so that none overwrites another.
-            touch_audience(&tx, &organization).await?;
+            if !touch_audience(&tx, &organization).await? {
+                return Ok(None);
+            }
             let row = endpoint::Entity::find_by_id(id)
                 .filter(endpoint::Column::OrganizationId.eq(organization))
                 .one(&tx)
@@ -254,10 +270,14 @@ impl Directory for SqlStore {
                 .map_err(unavailable)?;
             let Some(row) = row else { return Ok(None) };
             let locked_secret = row.signing_secret.clone();
-            let changed = change(rows::endpoint(row)?)?;
+            let changed = change(rows::endpoint(row)?);
             let row = rows::endpoint_row(&changed, &locked_secret).into_active_model();
             endpoint::Entity::update(row.reset_all()).exec(&tx).await.map_err(unavailable)?;
-            tx.commit().await.map_err(unavailable)?;
+            let committed = tx.commit().await;
+            // Told here, so that it is told even if the caller is gone, or if the commit stands
+            // though its acknowledgement was lost.
+            dispatch.reconfigured(&endpoint_id);
+            committed.map_err(unavailable)?;
             Ok(Some(changed))
         })
         .await
@@ -275,7 +295,9 @@ impl Directory for SqlStore {
         self.run(async move {
             let tx = begin_write(&db).await.map_err(unavailable)?;
             // Also serializes registrations, so that one key is active at a time.
-            touch_audience(&tx, &organization).await?;
+            if !touch_audience(&tx, &organization).await? {
+                return Err(Error::NotFound(Thing::Endpoint));
+            }
             endpoint::Entity::find_by_id(&row.endpoint_id)
                 .filter(endpoint::Column::OrganizationId.eq(organization))
                 .one(&tx)
@@ -406,8 +428,8 @@ impl Directory for SqlStore {
 }
 
 /// Raises the version that intake's caches are compared with, and locks the organization's row for
-/// this transaction.
-async fn touch_audience(tx: &DatabaseTransaction, organization: &str) -> Result<()> {
+/// this transaction. Answers whether there is such an organization.
+async fn touch_audience(tx: &DatabaseTransaction, organization: &str) -> Result<bool> {
     use organization::Column::{AudienceVersion, Id};
     let touched = organization::Entity::update_many()
         .col_expr(AudienceVersion, Expr::col(AudienceVersion).add(1))
@@ -415,8 +437,5 @@ async fn touch_audience(tx: &DatabaseTransaction, organization: &str) -> Result<
         .exec(tx)
         .await
         .map_err(unavailable)?;
-    if touched.rows_affected == 0 {
-        return Err(Error::NotFound(Thing::Organization));
-    }
-    Ok(())
+    Ok(touched.rows_affected > 0)
 }

@@ -181,13 +181,14 @@ struct BatchOutcome {
 /// Passes what was committed on, then answers every caller. A caller that is gone is no error: the
 /// rows are the truth.
 fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
-    let BatchOutcome { accepted, mut claimed, settled } = outcome;
+    let BatchOutcome { accepted, mut claimed, mut settled } = outcome;
     let mut accepted = accepted.into_iter();
     for write in batch {
         match write {
             Write::Accept(acceptance, reply) => {
                 let Some(verdict) = accepted.next() else { continue };
                 if matches!(verdict, Accepted::Committed) {
+                    metrics::EVENTS_ACCEPTED.inc();
                     let deliveries = acceptance.deliveries.into_iter();
                     dispatch.hand_over(deliveries.filter_map(hand_over).collect());
                 }
@@ -198,7 +199,7 @@ fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
                 let _ = reply.send(Ok(mine));
             }
             Write::Settle(settlements, reply) => {
-                let stood = settlements.iter().map(|s| settled.contains(s.id.as_str())).collect();
+                let stood = settlements.iter().map(|s| settled.remove(s.id.as_str())).collect();
                 let _ = reply.send(Ok(stood));
             }
         }
@@ -246,9 +247,16 @@ impl Failure {
         matches!(code.as_deref(), Some("40001" | "40P01"))
     }
 
-    /// The database read a statement and refused it, or a row does not read as it was written.
+    /// The database refused the data of a statement, which is one write's own doing; that it is
+    /// away, locked or full concerns all of them.
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::Row(_)) || self.database_code().is_some()
+        // PostgreSQL: data exceptions and integrity violations; SQLite: too big, constraint,
+        // mismatch, whose extended codes carry them in their low byte.
+        let of_data = |code: String| match code.parse::<i32>() {
+            Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 18..=20),
+            Ok(_) | Err(_) => code.starts_with("22") || code.starts_with("23"),
+        };
+        matches!(self, Self::Row(_)) || self.database_code().is_some_and(of_data)
     }
 
     fn database_code(&self) -> Option<String> {
@@ -292,6 +300,9 @@ async fn try_commit(db: &DatabaseConnection, batch: &[Write]) -> Result<BatchOut
             Write::Settle(items, _) => settlements.extend(items),
         }
     }
+    // Two ends of one claim in one batch: the first is the end, as it would be in two batches.
+    let mut ended = HashSet::new();
+    settlements.retain(|settlement| ended.insert((&settlement.id, settlement.token)));
     let tx = begin_write(db).await?;
     let settled = settle(&tx, &settlements).await?;
     let claimed = claim(&tx, &claims).await?;
@@ -491,7 +502,7 @@ async fn insert_deliveries<'a>(
     Ok(())
 }
 
-/// The machine's `claim` as one guarded statement for the whole batch; only what is pending and
+/// The machine's `claim` as one guarded statement for the whole batch; only what is pending, due and
 /// still has its payload is claimed.
 async fn claim(
     tx: &DatabaseTransaction,
@@ -518,6 +529,7 @@ async fn claim(
         "WITH {list} UPDATE deliveries SET status = '{delivering}', next_attempt_at_ms = NULL, \
          claim_token = c.token, claim_expires_at_ms = c.expires_at_ms, updated_at_ms = c.now_ms \
          FROM c WHERE deliveries.id = c.k AND deliveries.status = '{pending}' \
+         AND deliveries.next_attempt_at_ms <= c.now_ms \
          AND deliveries.payload_scrubbed_at_ms IS NULL RETURNING *",
         delivering = Status::Delivering.as_str(),
         pending = Status::Pending.as_str(),
@@ -526,7 +538,10 @@ async fn claim(
     let mut deliveries = HashMap::new();
     for row in tx.query_all_raw(statement).await? {
         let model = delivery::Model::from_query_result(&row, "").map_err(broken_row)?;
-        deliveries.insert(model.id.clone(), rows::delivery(model)?);
+        let id = model.id.clone();
+        if let Some(delivery) = rows::readable(model) {
+            deliveries.insert(id, delivery);
+        }
     }
     let payloads = sealed_payload::Entity::find()
         .filter(sealed_payload::Column::DeliveryId.is_in(deliveries.keys()))

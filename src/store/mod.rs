@@ -17,7 +17,7 @@ mod rows;
 mod upkeep;
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use hookseal_core::ports::Dispatch;
 use hookseal_migration::Migrator;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 
@@ -35,6 +35,8 @@ pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
 
 /// How long a caller waits for a connection or a lock before it hears that the store is away.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the node lock is looked after.
+const KEEP_EVERY: Duration = Duration::from_secs(2);
 /// Name of the database file in the data directory.
 const SQLITE_FILE: &str = "hookseal.sqlite3";
 /// Key of the advisory lock that keeps a PostgreSQL database to one node.
@@ -47,6 +49,8 @@ pub struct Connections {
     writer: DatabaseConnection,
     /// The ledger's own: on PostgreSQL its plans are pinned to indexes.
     ledger: DatabaseConnection,
+    /// Where a PostgreSQL is.
+    postgres_url: Option<String>,
 }
 
 impl Connections {
@@ -59,7 +63,7 @@ impl Connections {
     pub async fn open(url: Option<&str>, data_dir: &Path) -> Result<Self> {
         let connections = match url {
             None => {
-                let file = data_dir.join(SQLITE_FILE);
+                let file = sqlite_file(None, data_dir).unwrap_or_default();
                 Self::open_sqlite(&format!("sqlite://{}?mode=rwc", file.display())).await?
             }
             Some(url) if url.starts_with("sqlite:") => Self::open_sqlite(url).await?,
@@ -107,7 +111,7 @@ impl Connections {
                 ));
             }
         }
-        Ok(Self { readers, ledger: writer.clone(), writer })
+        Ok(Self { readers, ledger: writer.clone(), writer, postgres_url: None })
     }
 
     async fn open_postgres(url: &str) -> Result<Self> {
@@ -139,22 +143,27 @@ impl Connections {
                 ));
             }
         }
-        Ok(Self { readers: pool.clone(), writer: pool, ledger })
+        Ok(Self { readers: pool.clone(), writer: pool, ledger, postgres_url: Some(url.to_owned()) })
     }
 
-    /// Keeps other nodes off a PostgreSQL database for as long as the answered transaction lives.
-    /// SQLite needs none: its data directory is locked.
+    /// Keeps other nodes off a PostgreSQL database for as long as the lock lives. SQLite needs none:
+    /// its file is locked.
     ///
     /// # Errors
     /// [`Error::Broken`] when another node holds it.
     pub async fn lock_node(&self) -> Result<Option<NodeLock>> {
-        if self.writer.get_database_backend() != DbBackend::Postgres {
-            return Ok(None);
-        }
-        let session = self.writer.begin().await.map_err(unavailable)?;
-        let sql = format!("SELECT pg_try_advisory_xact_lock({NODE_LOCK})::text");
-        if text_value(&session, sql).await? == "true" {
-            Ok(Some(NodeLock { _session: session }))
+        let Some(url) = &self.postgres_url else { return Ok(None) };
+        let mut options = ConnectOptions::new(url.clone());
+        options
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(PATIENCE)
+            .sqlx_logging(false);
+        let session = Database::connect(options).await.map_err(unavailable)?;
+        let lock = NodeLock { session };
+        if lock.hold().await? {
+            Ok(Some(lock))
         } else {
             Err(Error::broken("the PostgreSQL database", "another node is running on it"))
         }
@@ -174,10 +183,52 @@ impl Connections {
     }
 }
 
-/// Holds the one place on a PostgreSQL database.
+/// Holds the one place on a PostgreSQL database, in a session of its own.
 #[derive(Debug)]
 pub struct NodeLock {
-    _session: DatabaseTransaction,
+    session: DatabaseConnection,
+}
+
+impl NodeLock {
+    /// Takes the lock unless this session has it; answers whether it is held.
+    async fn hold(&self) -> Result<bool> {
+        let (class, object) = (NODE_LOCK >> 32, NODE_LOCK & 0xffff_ffff);
+        let sql = format!(
+            "SELECT (EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted \
+             AND pid = pg_backend_pid() AND classid::bigint = {class} AND objid::bigint = {object}) \
+             OR pg_try_advisory_lock({NODE_LOCK}))::text"
+        );
+        Ok(text_value(&self.session, sql).await? == "true")
+    }
+
+    /// Looks after the lock, whose session a restart of the server ends. Returns when another node
+    /// has taken it: then there are two, and this one must stop.
+    pub async fn keep(&self) {
+        loop {
+            tokio::time::sleep(KEEP_EVERY).await;
+            match self.hold().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // While the database is away nobody can take it.
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "node lock not seen");
+                }
+            }
+        }
+    }
+}
+
+/// The file of a SQLite database: that of `url`, or the embedded one in `data_dir`. None for a
+/// PostgreSQL.
+pub fn sqlite_file(url: Option<&str>, data_dir: &Path) -> Option<PathBuf> {
+    match url {
+        None => Some(data_dir.join(SQLITE_FILE)),
+        Some(url) => {
+            let path = url.strip_prefix("sqlite:")?;
+            let path = path.strip_prefix("//").unwrap_or(path);
+            Some(path.split('?').next().unwrap_or_default().into())
+        }
+    }
 }
 
 async fn pragma_value(db: &DatabaseConnection, pragma: &str) -> Result<String> {
@@ -193,23 +244,30 @@ async fn text_value(db: &impl ConnectionTrait, sql: String) -> Result<String> {
 }
 
 /// The store.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SqlStore {
     connections: Connections,
     runtime: tokio::runtime::Handle,
     ledger: ledger::Queue,
+    dispatch: Arc<dyn Dispatch>,
+}
+
+impl std::fmt::Debug for SqlStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqlStore").field("connections", &self.connections).finish_non_exhaustive()
+    }
 }
 
 impl SqlStore {
-    /// A store over `connections`, whose work runs on `runtime`. Deliveries are passed to
-    /// `dispatch` as soon as they are committed.
+    /// A store over `connections`, whose work runs on `runtime`. Deliveries and changed settings
+    /// are told to `dispatch` as soon as they are committed.
     pub fn start(
         connections: Connections,
         runtime: tokio::runtime::Handle,
         dispatch: Arc<dyn Dispatch>,
     ) -> Self {
-        let ledger = ledger::start(&connections.ledger, &runtime, dispatch);
-        Self { connections, runtime, ledger }
+        let ledger = ledger::start(&connections.ledger, &runtime, dispatch.clone());
+        Self { connections, runtime, ledger, dispatch }
     }
 
     fn readers(&self) -> DatabaseConnection {

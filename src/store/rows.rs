@@ -35,7 +35,7 @@ pub(super) fn duration_ms(duration: Duration) -> i64 {
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
-    serde_json::to_string(value).expect("lists of strings always serialize")
+    serde_json::to_string(value).expect("lists and maps of JSON always serialize")
 }
 
 pub(super) fn organization(row: organization::Model) -> Organization {
@@ -58,6 +58,7 @@ pub(super) fn api_key(row: api_key::Model) -> Result<ApiKey> {
         enabled: row.enabled,
         // Names that are not known scopes give no right (contract 7.1).
         scopes: words.iter().filter_map(|word| Scope::parse(word)).collect(),
+        metadata: serde_json::from_str(&row.metadata).map_err(|_| broken("a stored API key"))?,
         created_at: Timestamp::from_ms(row.created_at_ms),
     })
 }
@@ -71,7 +72,10 @@ pub(super) fn api_key_row(key: &ApiKey, hash: &str) -> api_key::Model {
         key_hash: hash.to_owned(),
         enabled: key.enabled,
         scopes: json(&scopes),
+        metadata: json(&key.metadata),
+        request_count: 0,
         created_at_ms: key.created_at.as_ms(),
+        updated_at_ms: key.created_at.as_ms(),
     }
 }
 
@@ -197,6 +201,22 @@ pub(super) fn delivery(row: delivery::Model) -> Result<Delivery> {
             updated_at: Timestamp::from_ms(row.updated_at_ms),
         },
     })
+}
+
+/// The delivery of a row, or none when it does not read: one bad row must not stop the others.
+pub(super) fn readable(row: delivery::Model) -> Option<Delivery> {
+    let id = row.id.clone();
+    match delivery(row) {
+        Ok(delivery) => Some(delivery),
+        Err(error) => {
+            tracing::error!(
+                delivery = id,
+                error = &error as &dyn std::error::Error,
+                "row passed over"
+            );
+            None
+        }
+    }
 }
 
 fn word<T>(word: Option<&str>, parse: fn(&str) -> Option<T>) -> Result<Option<T>> {

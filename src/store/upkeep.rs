@@ -6,14 +6,15 @@ use async_trait::async_trait;
 use hookseal_core::delivery::{Delivery, Progress, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, EndpointId};
-use hookseal_core::ports::{Due, Upkeep};
+use hookseal_core::ports::{Blame, Due, Upkeep};
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionHours, Sweep, sweep};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, delivery_attempt, endpoint, event, sealed_payload, session};
 use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend,
-    EntityTrait, IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+    EntityTrait, IntoActiveModel, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select, Statement,
 };
 
 use super::rows::delivery_row;
@@ -46,7 +47,7 @@ impl Upkeep for SqlStore {
                     SELECT 1 FROM deliveries
                     WHERE deliveries.endpoint_id = waiting.endpoint_id
                     AND deliveries.status = 'pending' AND deliveries.next_attempt_at_ms <= $2)
-                LIMIT $3";
+                ORDER BY endpoints.id LIMIT $3";
             let values = [after.into(), now.as_ms().into(), (limit as i64).into()];
             let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
             let rows = db.query_all_raw(statement).await.map_err(unavailable)?;
@@ -103,6 +104,8 @@ impl Upkeep for SqlStore {
             let rows: Vec<(i64, String, String)> = pending()
                 .select_only()
                 .columns([NextAttemptAtMs, Id, Endpoint])
+                // Where the index begins; `beyond` alone would be a filter over all that is overdue.
+                .filter(NextAttemptAtMs.gte(after.as_ms()))
                 .filter(beyond)
                 .filter(NextAttemptAtMs.lte(until.as_ms()))
                 .order_by(NextAttemptAtMs, Order::Asc)
@@ -127,6 +130,7 @@ impl Upkeep for SqlStore {
         lapsed_by: Timestamp,
         now: Timestamp,
         limit: usize,
+        blame: Blame,
     ) -> Result<usize> {
         use delivery::Column::{ClaimExpiresAtMs, Id, Status as StatusColumn};
         let db = self.writer();
@@ -144,14 +148,29 @@ impl Upkeep for SqlStore {
                 let retention = retentions
                     .get(delivery.endpoint_id.as_str())
                     .map_or(RetentionHours::default(), |facts| facts.retention);
-                let progress = delivery
-                    .progress
-                    .lose_claim(retention, now)
-                    .map_err(|illegal| Error::broken("a claimed delivery", illegal))?;
+                let progress = match blame {
+                    Blame::Delivery => delivery.progress.lose_claim(retention, now),
+                    Blame::Nobody => delivery.progress.hand_back(now),
+                };
+                let progress =
+                    progress.map_err(|illegal| Error::broken("a claimed delivery", illegal))?;
                 write(&tx, delivery, progress).await?;
             }
             tx.commit().await.map_err(unavailable)?;
             Ok(lapsed.len())
+        })
+        .await
+    }
+
+    async fn open_claims(&self) -> Result<usize> {
+        let db = self.readers();
+        self.run(async move {
+            let open = delivery::Entity::find()
+                .filter(delivery::Column::Status.eq(Status::Delivering.as_str()))
+                .count(&db)
+                .await
+                .map_err(unavailable)?;
+            Ok(usize::try_from(open).unwrap_or(usize::MAX))
         })
         .await
     }
@@ -209,9 +228,8 @@ impl Upkeep for SqlStore {
         limit: usize,
     ) -> Result<usize> {
         use event::Column::{CreatedAtMs, Id, IdempotencyKey};
-        let db = self.writer();
+        let (readers, db) = (self.readers(), self.writer());
         self.run(async move {
-            let tx = begin_write(&db).await.map_err(unavailable)?;
             let retained = Query::select()
                 .expr(Expr::value(1))
                 .from(delivery::Entity)
@@ -233,12 +251,14 @@ impl Upkeep for SqlStore {
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64)
                 .into_tuple()
-                .all(&tx)
+                .all(&readers)
                 .await
                 .map_err(unavailable)?;
             if events.is_empty() {
                 return Ok(0);
             }
+            // A payload that is gone never returns, so that what was read outside still holds.
+            let tx = begin_write(&db).await.map_err(unavailable)?;
             let deliveries: Vec<String> = delivery::Entity::find()
                 .select_only()
                 .column(delivery::Column::Id)
@@ -303,7 +323,7 @@ async fn locked(
         _ => query,
     };
     let rows = query.all(tx).await.map_err(unavailable)?;
-    rows.into_iter().map(rows::delivery).collect()
+    Ok(rows.into_iter().filter_map(rows::readable).collect())
 }
 
 struct EndpointFacts {

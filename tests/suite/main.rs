@@ -1,6 +1,6 @@
 //! Black-box and integration tests, in one binary. `tests/run.sh` starts what they need.
 
-#![allow(unreachable_pub, reason = "one binary, all its own")]
+#![allow(unreachable_pub, dead_code, reason = "the support is shared with the benches")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod api;

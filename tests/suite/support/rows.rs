@@ -1,10 +1,9 @@
 //! Domain values to fill a store with.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hookseal::clock::AnchoredClock;
 use hookseal::crypto::SystemEntropy;
 use hookseal_core::access::Organization;
 use hookseal_core::delivery::{Claim, ClaimToken, Delivery, Progress};
@@ -27,8 +26,10 @@ pub fn after(secs: u64) -> Timestamp {
     T0.plus(Duration::from_secs(secs))
 }
 
-pub fn minter() -> Minter {
-    Minter::new(Arc::new(AnchoredClock::start()), Arc::new(SystemEntropy))
+/// One for all, so that ids of one moment keep their order.
+pub fn minter() -> &'static Minter {
+    static MINTER: LazyLock<Minter> = LazyLock::new(|| Minter::new(Arc::new(SystemEntropy)));
+    &MINTER
 }
 
 pub fn claim(token: i64, now: Timestamp) -> Claim {
@@ -76,7 +77,7 @@ impl Bench {
     pub async fn acceptance(&self, endpoint: &Endpoint) -> Acceptance {
         let mint = minter();
         let event = Event {
-            id: mint.event(),
+            id: mint.event(T0),
             organization_id: endpoint.organization_id.clone(),
             event_type: "verification.session.expired".into(),
             trigger_type: "verification_session".into(),
@@ -95,13 +96,14 @@ impl Bench {
                 sealed: Some(Bytes::from_static(b"jwe")),
                 reservation: None,
             }],
+            memory: None,
         }
     }
 }
 
 pub fn delivery(event: &Event, endpoint: &EndpointId) -> Delivery {
     Delivery {
-        id: minter().delivery(),
+        id: minter().delivery(T0),
         organization_id: event.organization_id.clone(),
         event_id: event.id.clone(),
         event_type: event.event_type.clone(),
