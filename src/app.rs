@@ -157,6 +157,7 @@ pub struct Daemon {
     server: ServerHandle,
     served: tokio::task::JoinHandle<std::io::Result<()>>,
     supervisor: Addr<Supervisor>,
+    switchboard: Arc<Switchboard>,
     arbiters: Vec<Arbiter>,
     connections: Connections,
     drain_timeout: Duration,
@@ -223,7 +224,7 @@ impl Daemon {
                 store: store.clone(),
                 sealer: foundation.sealer.clone(),
                 vault: foundation.vault.clone(),
-                dispatch: switchboard,
+                dispatch: switchboard.clone(),
                 clock,
                 minter: foundation.minter.clone(),
                 catalogue: Arc::new(config.catalogue.clone()),
@@ -245,6 +246,7 @@ impl Daemon {
             server: handle,
             served,
             supervisor,
+            switchboard,
             arbiters,
             connections,
             drain_timeout: config.drain_timeout,
@@ -265,6 +267,7 @@ impl Daemon {
     /// claims are handed back.
     pub async fn stop(self) {
         self.api.readiness.drain();
+        self.switchboard.close();
         let draining = self.supervisor.send(DrainAll { grace: self.drain_timeout });
         let stopping = self.server.stop(true);
         let (drained, ()) = tokio::join!(draining, stopping);
@@ -321,4 +324,130 @@ fn serve(
     let address = server.addrs().first().copied();
     let address = address.ok_or(Error::Broken { what: "the listener", source: None })?;
     Ok((address, server.run()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::actors::endpoint::Explode;
+    use crate::demo::client::Client;
+    use crate::demo::receiver::{Behaviour, Receiver};
+    use hookseal_core::id::EndpointId;
+
+    const KEY: &str = "platform-key-of-the-test";
+
+    /// A daemon of this process with one endpoint, and what publishes to it.
+    struct Stage {
+        daemon: Daemon,
+        client: Client,
+        organization: String,
+        endpoint: EndpointId,
+        receiver: Receiver,
+        published: usize,
+        _directory: tempfile::TempDir,
+        runtime: Option<tokio::runtime::Runtime>,
+    }
+
+    impl Drop for Stage {
+        fn drop(&mut self) {
+            // A runtime must not be waited for on a thread that runs tasks.
+            if let Some(runtime) = self.runtime.take() {
+                runtime.shutdown_background();
+            }
+        }
+    }
+
+    impl Stage {
+        async fn set(settings: &[(&str, &str)]) -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let data_dir = directory.path().display().to_string();
+            let fixed = [
+                ("listen", "127.0.0.1:0"),
+                ("dev", "1"),
+                ("platform_key", KEY),
+                ("data_dir", data_dir.as_str()),
+            ];
+            let all = fixed.iter().chain(settings);
+            let all = all.map(|(name, value)| (name.to_string(), value.to_string()));
+            let config = Config::read("", all).expect("valid settings");
+            let runtime = crate::cli::store_runtime().expect("a runtime");
+            let daemon = Daemon::start(&config, runtime.handle().clone()).await.expect("started");
+            let client = Client::new(format!("http://{}", daemon.address), KEY.to_owned());
+            let (organization, key) = client.tenant("Test").await.expect("a tenant");
+            let receiver = Receiver::start(Behaviour::Accept);
+            let made = client
+                .post(&key, "/v1/webhooks/endpoints", &json!({ "url": receiver.url }))
+                .await
+                .expect("an endpoint");
+            receiver.trust(made["signing_secret"].as_str().expect("a secret"));
+            let id = made["endpoint"]["id"].as_str().expect("an id");
+            let jwk = json!({
+                "key_id": "k", "algorithm": "RSA-OAEP-256", "key_type": "RSA",
+                "jwk": receiver.public_jwk,
+            });
+            let path = format!("/v1/webhooks/endpoints/{id}/keys");
+            client.post(&key, &path, &jwk).await.expect("a key");
+            Self {
+                endpoint: EndpointId::parse("id", id).expect("an id"),
+                daemon,
+                client,
+                organization,
+                receiver,
+                published: 0,
+                _directory: directory,
+                runtime: Some(runtime),
+            }
+        }
+
+        async fn publish_and_see_it_arrive(&mut self) {
+            self.published += 1;
+            let session = format!("vs_{}", self.published);
+            let event = json!([{
+                "organization_id": self.organization,
+                "type": "verification.session.expired",
+                "trigger_type": "verification_session",
+                "trigger_id": session,
+                "data": {},
+            }]);
+            self.client.publish(&event).await.expect("published");
+            until("the delivery", || self.receiver.accepted() == self.published).await;
+        }
+    }
+
+    async fn until(what: &str, so: impl Fn() -> bool) {
+        let waiting = async {
+            while !so() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        assert!(in_time.is_ok(), "waited for {what}");
+    }
+
+    #[actix::test]
+    async fn an_actor_that_panics_is_rebuilt_from_the_rows() {
+        let mut stage = Stage::set(&[]).await;
+        stage.publish_and_see_it_arrive().await;
+        let line = stage.daemon.switchboard.line(&stage.endpoint).expect("an actor");
+        let token = line.token;
+        // The answer never comes: the actor is gone.
+        assert!(line.address.send(Explode).await.is_err());
+        let rebuilt = || {
+            let line = stage.daemon.switchboard.line(&stage.endpoint);
+            line.is_none_or(|line| line.token != token)
+        };
+        until("the new actor", rebuilt).await;
+        stage.publish_and_see_it_arrive().await;
+    }
+
+    #[actix::test]
+    async fn an_idle_actor_ends_and_comes_back_when_there_is_work() {
+        let mut stage = Stage::set(&[("idle_after", "100ms")]).await;
+        for _ in 0..3 {
+            stage.publish_and_see_it_arrive().await;
+            until("the end of the actor", || stage.daemon.switchboard.is_empty()).await;
+        }
+    }
 }

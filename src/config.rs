@@ -136,7 +136,7 @@ impl Config {
                 endpoints: settings.count("endpoints_per_organization", 50)?,
                 keys: settings.count("keys_per_endpoint", 20)?,
             },
-            log: settings.text("log").unwrap_or_else(|| "info".to_owned()),
+            log: settings.text("log").unwrap_or_else(|| "hookseal=info,warn".to_owned()),
             log_format: settings
                 .take("log_format", "text or json", |v| match v {
                     "text" => Some(LogFormat::Text),

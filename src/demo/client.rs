@@ -6,14 +6,14 @@ use hookseal_core::error::{Error, Result};
 use serde_json::{Value, json};
 
 /// A client of one daemon.
-pub(super) struct Client {
+pub(crate) struct Client {
     http: awc::Client,
     base: String,
     platform_key: String,
 }
 
 impl Client {
-    pub(super) fn new(base: String, platform_key: String) -> Self {
+    pub(crate) fn new(base: String, platform_key: String) -> Self {
         let http = awc::Client::builder().timeout(Duration::from_secs(30)).finish();
         Self { http, base, platform_key }
     }
@@ -45,13 +45,13 @@ impl Client {
         }
     }
 
-    pub(super) async fn post(&self, key: &str, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) async fn post(&self, key: &str, path: &str, body: &Value) -> Result<Value> {
         let mut answer = self.send(key, awc::http::Method::POST, path, Some(body)).await?;
         Ok(answer["data"].take())
     }
 
     /// Makes an organization and an API key of it.
-    pub(super) async fn tenant(&self, name: &str) -> Result<(String, String)> {
+    pub(crate) async fn tenant(&self, name: &str) -> Result<(String, String)> {
         let key = &self.platform_key;
         let made = self.post(key, "/v1/platform/organizations", &json!({ "name": name })).await?;
         let organization = super::text(&made, &["id"])?;
@@ -61,12 +61,12 @@ impl Client {
         Ok((organization, super::text(&made, &["key"])?))
     }
 
-    pub(super) async fn publish(&self, events: &Value) -> Result<Value> {
+    pub(crate) async fn publish(&self, events: &Value) -> Result<Value> {
         self.post(&self.platform_key, "/v1/platform/events/batch", events).await
     }
 
     /// Whether any delivery is still under way.
-    pub(super) async fn unsettled(&self, key: &str) -> Result<bool> {
+    pub(crate) async fn unsettled(&self, key: &str) -> Result<bool> {
         for status in ["pending", "delivering"] {
             let path = format!("/v1/webhooks/deliveries?limit=1&status={status}");
             let answer = self.send(key, awc::http::Method::GET, &path, None).await?;
@@ -78,7 +78,7 @@ impl Client {
     }
 
     /// All deliveries of one endpoint.
-    pub(super) async fn deliveries(&self, key: &str, endpoint: &str) -> Result<Vec<Value>> {
+    pub(crate) async fn deliveries(&self, key: &str, endpoint: &str) -> Result<Vec<Value>> {
         let mut deliveries = Vec::new();
         let mut cursor = String::new();
         loop {

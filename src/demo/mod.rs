@@ -1,7 +1,7 @@
 //! `hookseal demo`: the daemon on a throw-away data directory, receivers on loopback, a few
 //! thousand events, and a table of what became of them. Ends well only if every endpoint did.
 
-mod client;
+pub(crate) mod client;
 pub mod receiver;
 mod report;
 

@@ -36,7 +36,7 @@ pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
 /// How long a caller waits for a connection or a lock before it hears that the store is away.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the node lock is looked after.
-const KEEP_EVERY: Duration = Duration::from_secs(2);
+const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// Name of the database file in the data directory.
 const SQLITE_FILE: &str = "hookseal.sqlite3";
 /// Key of the advisory lock that keeps a PostgreSQL database to one node.

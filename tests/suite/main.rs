@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod api;
+mod cli;
 mod delivery;
 mod demo;
 mod foreign;
 mod leaks;
+mod outage;
 mod restart;
 mod store;
 mod support;

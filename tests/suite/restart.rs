@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hookseal::demo::receiver::{Behaviour, Receiver};
 use serde_json::json;
 
-use crate::support::daemon::{Caller, Home, PLATFORM_KEY, wait};
+use crate::support::daemon::{Caller, Home, PLATFORM_KEY, ended, wait};
 
 const KILLS: usize = 20;
 /// Window of each endpoint: what may be in flight, and so be doubled, at one kill.
@@ -180,9 +180,8 @@ fn a_hanging_attempt_is_given_up_and_its_claim_handed_back_when_the_drain_ends()
 fn a_second_daemon_on_the_same_data_is_refused() {
     let home = Home::new(&[]);
     let daemon = home.start();
-    let second = home.command().output().unwrap();
-    assert!(!second.status.success());
-    let message = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(message.contains("another daemon is running on it"), "{message}");
+    let second = ended(&mut home.command());
+    assert!(!second.success);
+    assert!(second.stderr.contains("another daemon is running on it"), "{}", second.stderr);
     drop(daemon);
 }
