@@ -10,25 +10,22 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use hookseal_core::budget::Share;
-use hookseal_core::delivery::{Attempt, Claim, ClaimToken, Delivery};
+use hookseal_core::delivery::{Claim, ClaimToken, Delivery};
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::gate::Gate;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::lane::{Lane, LaneSettings, LaneSnapshot, Step};
-use hookseal_core::outcome::{Outcome, Verdict};
 use hookseal_core::ports::{Claimed, Due, Secret, Settlement};
 use hookseal_core::retention::RetentionHours;
 use hookseal_core::time::Timestamp;
 use tokio::task::AbortHandle;
 
-use super::Tools;
+use super::attempt::{Landing, Mission, attempt};
 use super::supervisor::{Bury, Supervisor};
+use super::{STORE_PAUSE, Tools};
 use crate::courier::{Courier, Letter};
 use crate::metrics;
-
-/// How long to wait before asking again a store that was away.
-const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long to wait before reading again what did not read: only an operator can mend it.
 const BROKEN_PAUSE: Duration = Duration::from_secs(30);
@@ -148,22 +145,6 @@ impl Drop for Tombstone {
             });
         }
     }
-}
-
-/// What an attempt sets out with.
-struct Mission {
-    token: ClaimToken,
-    delivery: Delivery,
-    letter: Letter,
-    retention: RetentionHours,
-}
-
-/// How an attempt ended.
-enum Landing {
-    /// Its record is committed.
-    Settled { delivered: bool, retry_at: Option<Timestamp> },
-    /// The claim no longer stood: somebody else decides.
-    Superseded,
 }
 
 impl EndpointActor {
@@ -519,69 +500,6 @@ async fn destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint,
     let organization = &found.endpoint.organization_id;
     let secret = tools.vault.unlock(organization, id, &found.locked_secret)?;
     Ok(Some((found.endpoint, secret)))
-}
-
-/// Sends once and records what came of it. An outcome is never lost while the process lives: a
-/// store that is away is asked again until it answers.
-async fn attempt(
-    tools: &Tools,
-    courier: &Courier,
-    mission: Mission,
-    landed: &Cell<bool>,
-) -> Landing {
-    let Mission { token, delivery, letter, retention } = mission;
-    let started = tools.clock.now();
-    let in_flight = InFlight::count();
-    let outcome = courier.send(&delivery, &letter, started).await;
-    drop(in_flight);
-    landed.set(true);
-    let now = tools.clock.now();
-    let duration = now.since(started);
-    count(outcome, duration);
-    let verdict = outcome.verdict();
-    let record = Attempt::new(started, duration, outcome);
-    let settled = delivery.progress.settle(record, verdict, &tools.rules.schedule, retention, now);
-    let progress = settled.expect("an attempt runs only while its delivery is claimed");
-    let replaced =
-        delivery.progress.last_attempt.map(|attempt| (tools.minter.attempt(now), attempt));
-    let retry_at = progress.next_attempt_at;
-    let settlement = Settlement { id: delivery.id, token, progress, replaced };
-    let stood = loop {
-        match tools.store.settle(vec![settlement.clone()]).await {
-            Ok(stood) => break stood.first().copied().unwrap_or(false),
-            Err(_) => tokio::time::sleep(STORE_PAUSE).await,
-        }
-    };
-    if !stood {
-        return Landing::Superseded;
-    }
-    Landing::Settled { delivered: verdict == Verdict::Delivered, retry_at }
-}
-
-fn count(outcome: Outcome, duration: Duration) {
-    let result = match (outcome.verdict(), outcome.error()) {
-        (Verdict::Delivered, _) => "delivered",
-        (Verdict::Failed { .. }, Some(kind)) => kind.as_str(),
-        (Verdict::Failed { .. }, None) => "answered",
-    };
-    metrics::ATTEMPTS.with_label_values(&[result]).inc();
-    metrics::ATTEMPT_SECONDS.observe(duration.as_secs_f64());
-}
-
-/// Counts an attempt for as long as it lives, aborted or not.
-struct InFlight;
-
-impl InFlight {
-    fn count() -> Self {
-        metrics::IN_FLIGHT.inc();
-        Self
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        metrics::IN_FLIGHT.dec();
-    }
 }
 
 impl Actor for EndpointActor {

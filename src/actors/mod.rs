@@ -8,6 +8,7 @@
 //! rows ──overdue, horizon──▶ stager    │ lapsed claims, expired payloads, old history ◀── janitor
 //! ```
 
+mod attempt;
 pub mod endpoint;
 pub mod janitor;
 pub mod stager;
@@ -20,6 +21,9 @@ use std::time::Duration;
 use hookseal_core::id::Minter;
 use hookseal_core::ports::{Clock, DeliveryRules, Schedule, Store, Vault};
 use hookseal_core::target::TargetRules;
+
+/// How long to wait before asking again a store that was away.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What every actor works with.
 #[derive(Clone)]

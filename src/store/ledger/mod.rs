@@ -1,0 +1,309 @@
+//! Group commit: every write of the hot path that arrives while a transaction runs goes into the
+//! next one, as multi-row statements. A lone write waits for nobody; under load the cost of a
+//! commit is shared.
+//!
+//! One caller's conflict never spoils the batch: inserts that can conflict do nothing, what depends
+//! on them is inserted for the winners only, and the losers are answered from what stands.
+
+mod accept;
+mod claims;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hookseal_core::delivery::{Claim, Status};
+use hookseal_core::error::{Error, Result};
+use hookseal_core::id::DeliveryId;
+use hookseal_core::limits::{LEDGER_BATCH_BYTES, LEDGER_BATCH_ROWS, LEDGER_QUEUE};
+use hookseal_core::ports::{
+    Acceptance, Accepted, Claimed, Dispatch, HandOver, Ledger, NewDelivery, Settlement,
+};
+use hookseal_core::time::Timestamp;
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{SqlStore, begin_write, unavailable};
+use crate::metrics;
+
+/// Rows of one multi-row insert: 22 columns a row stay below SQLite's 32,766 bind parameters.
+const INSERT_ROWS: usize = 1000;
+/// How often a batch is tried again after a serialization failure or deadlock.
+const CONFLICT_RETRIES: usize = 5;
+
+/// Where writes wait for the next transaction.
+#[derive(Clone, Debug)]
+pub(super) struct Queue(mpsc::Sender<Write>);
+
+enum Write {
+    Accept(Box<Acceptance>, Reply<Accepted>),
+    Claim(ClaimRequest, Reply<Vec<Claimed>>),
+    Settle(Vec<Settlement>, Reply<Vec<bool>>),
+}
+
+/// Where a caller waits for the commit.
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+struct ClaimRequest {
+    ids: Vec<DeliveryId>,
+    claim: Claim,
+    now: Timestamp,
+}
+
+impl Write {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Accept(acceptance, _) => 1 + acceptance.deliveries.len(),
+            Self::Claim(request, _) => request.ids.len(),
+            Self::Settle(settlements, _) => settlements.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Accept(acceptance, _) => acceptance
+                .deliveries
+                .iter()
+                .filter_map(|new| new.sealed.as_ref())
+                .map(Bytes::len)
+                .sum(),
+            Self::Claim(..) | Self::Settle(..) => 0,
+        }
+    }
+}
+
+/// Starts the writing task.
+pub(super) fn start(
+    db: &DatabaseConnection,
+    runtime: &tokio::runtime::Handle,
+    dispatch: Arc<dyn Dispatch>,
+) -> Queue {
+    let (sender, receiver) = mpsc::channel(LEDGER_QUEUE);
+    runtime.spawn(write_batches(db.clone(), receiver, dispatch));
+    Queue(sender)
+}
+
+#[async_trait]
+impl Ledger for SqlStore {
+    async fn accept(&self, acceptance: Acceptance) -> Result<Accepted> {
+        let (reply, answer) = oneshot::channel();
+        // A publisher that finds the queue full is told so at once; only actors wait for a place.
+        self.ledger
+            .0
+            .try_send(Write::Accept(Box::new(acceptance), reply))
+            .map_err(|_| Error::full("the ledger"))?;
+        answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
+    }
+
+    async fn claim(
+        &self,
+        ids: Vec<DeliveryId>,
+        claim: Claim,
+        now: Timestamp,
+    ) -> Result<Vec<Claimed>> {
+        let (reply, answer) = oneshot::channel();
+        let write = Write::Claim(ClaimRequest { ids, claim, now }, reply);
+        self.ledger.0.send(write).await.map_err(|_| Error::full("the ledger"))?;
+        answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<bool>> {
+        let (reply, answer) = oneshot::channel();
+        let write = Write::Settle(settlements, reply);
+        self.ledger.0.send(write).await.map_err(|_| Error::full("the ledger"))?;
+        answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
+    }
+}
+
+async fn write_batches(
+    db: DatabaseConnection,
+    mut queue: mpsc::Receiver<Write>,
+    dispatch: Arc<dyn Dispatch>,
+) {
+    let mut first = queue.recv().await;
+    while let Some(write) = first.take() {
+        let (mut rows, mut bytes) = (write.rows(), write.bytes());
+        let mut batch = vec![write];
+        while rows < LEDGER_BATCH_ROWS && bytes < LEDGER_BATCH_BYTES {
+            let Ok(write) = queue.try_recv() else { break };
+            if rows + write.rows() > LEDGER_BATCH_ROWS || bytes + write.bytes() > LEDGER_BATCH_BYTES
+            {
+                first = Some(write);
+                break;
+            }
+            rows += write.rows();
+            bytes += write.bytes();
+            batch.push(write);
+        }
+        metrics::LEDGER_BATCH_ROWS.observe(rows as f64);
+        let timer = metrics::LEDGER_COMMIT_SECONDS.start_timer();
+        write_batch(&db, batch, &*dispatch).await;
+        timer.observe_duration();
+        if first.is_none() {
+            first = queue.recv().await;
+        }
+    }
+}
+
+/// Commits a batch and answers its callers. A statement that the database refuses is somebody's in
+/// particular: each write is then tried alone, so that nobody fails for another's sake.
+async fn write_batch(db: &DatabaseConnection, batch: Vec<Write>, dispatch: &dyn Dispatch) {
+    match commit(db, &batch).await {
+        Ok(outcome) => answer(batch, outcome, dispatch),
+        Err(failure) if batch.len() > 1 && failure.is_refusal() => {
+            for write in batch {
+                Box::pin(write_batch(db, vec![write], dispatch)).await;
+            }
+        }
+        Err(failure) => {
+            let error = Error::from(failure);
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                writes = batch.len(),
+                "ledger batch failed"
+            );
+            batch.into_iter().for_each(|write| refuse(write, &error));
+        }
+    }
+}
+
+/// What a committed batch came to; acceptances in the order of the batch.
+struct BatchOutcome {
+    accepted: Vec<Accepted>,
+    claimed: HashMap<DeliveryId, Claimed>,
+    settled: HashSet<String>,
+}
+
+/// Passes what was committed on, then answers every caller. A caller that is gone is no error: the
+/// rows are the truth.
+fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
+    let BatchOutcome { accepted, mut claimed, mut settled } = outcome;
+    let mut accepted = accepted.into_iter();
+    for write in batch {
+        match write {
+            Write::Accept(acceptance, reply) => {
+                let Some(verdict) = accepted.next() else { continue };
+                if matches!(verdict, Accepted::Committed) {
+                    metrics::EVENTS_ACCEPTED.inc();
+                    let deliveries = acceptance.deliveries.into_iter();
+                    dispatch.hand_over(deliveries.filter_map(hand_over).collect());
+                }
+                let _ = reply.send(Ok(verdict));
+            }
+            Write::Claim(request, reply) => {
+                let mine = request.ids.iter().filter_map(|id| claimed.remove(id)).collect();
+                let _ = reply.send(Ok(mine));
+            }
+            Write::Settle(settlements, reply) => {
+                let stood = settlements.iter().map(|s| settled.remove(s.id.as_str())).collect();
+                let _ = reply.send(Ok(stood));
+            }
+        }
+    }
+}
+
+fn refuse(write: Write, error: &Error) {
+    let again = Error::unavailable("the database", error.to_string());
+    match write {
+        Write::Accept(_, reply) => drop(reply.send(Err(again))),
+        Write::Claim(_, reply) => drop(reply.send(Err(again))),
+        Write::Settle(_, reply) => drop(reply.send(Err(again))),
+    }
+}
+
+fn hand_over(new: NewDelivery) -> Option<HandOver> {
+    match new.delivery.progress.status {
+        Status::Pending | Status::Delivering => {
+            Some(HandOver { delivery: new.delivery, claimed: new.sealed.zip(new.reservation) })
+        }
+        Status::Succeeded | Status::Failed => None,
+    }
+}
+
+async fn commit(db: &DatabaseConnection, batch: &[Write]) -> Result<BatchOutcome, Failure> {
+    let mut tries = 0;
+    loop {
+        match try_commit(db, batch).await {
+            Err(failure) if tries < CONFLICT_RETRIES && failure.is_conflict() => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Why a transaction did not commit.
+enum Failure {
+    Driver(DbErr),
+    Row(Error),
+}
+
+impl Failure {
+    /// Trying the same batch again may pass: a serialization failure or a deadlock.
+    fn is_conflict(&self) -> bool {
+        let code = self.database_code();
+        matches!(code.as_deref(), Some("40001" | "40P01"))
+    }
+
+    /// The database refused the data of a statement, which is one write's own doing; that it is
+    /// away, locked or full concerns all of them.
+    fn is_refusal(&self) -> bool {
+        // PostgreSQL: data exceptions and integrity violations; SQLite: too big, constraint,
+        // mismatch, whose extended codes carry them in their low byte.
+        let of_data = |code: String| match code.parse::<i32>() {
+            Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 18..=20),
+            Ok(_) | Err(_) => code.starts_with("22") || code.starts_with("23"),
+        };
+        matches!(self, Self::Row(_)) || self.database_code().is_some_and(of_data)
+    }
+
+    fn database_code(&self) -> Option<String> {
+        match self {
+            Self::Driver(DbErr::Exec(RuntimeErr::SqlxError(error)))
+            | Self::Driver(DbErr::Query(RuntimeErr::SqlxError(error))) => {
+                Some(error.as_database_error()?.code().unwrap_or_default().into_owned())
+            }
+            Self::Driver(_) | Self::Row(_) => None,
+        }
+    }
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Row(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Driver(error) => unavailable(error),
+            Failure::Row(error) => error,
+        }
+    }
+}
+
+async fn try_commit(db: &DatabaseConnection, batch: &[Write]) -> Result<BatchOutcome, Failure> {
+    let (mut acceptances, mut requests, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
+    for write in batch {
+        match write {
+            Write::Accept(acceptance, _) => acceptances.push(&**acceptance),
+            Write::Claim(request, _) => requests.push(request),
+            Write::Settle(items, _) => settlements.extend(items),
+        }
+    }
+    // Two ends of one claim in one batch: the first is the end, as it would be in two batches.
+    let mut ended = HashSet::new();
+    settlements.retain(|settlement| ended.insert((&settlement.id, settlement.token)));
+    let tx = begin_write(db).await?;
+    let settled = claims::settle(&tx, &settlements).await?;
+    let claimed = claims::claim(&tx, &requests).await?;
+    let accepted = accept::accept(&tx, &acceptances).await?;
+    tx.commit().await?;
+    Ok(BatchOutcome { accepted, claimed, settled })
+}
