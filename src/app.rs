@@ -80,7 +80,8 @@ impl Foundation {
 
     /// The store, whose committed deliveries go to `dispatch`.
     fn store(&self, dispatch: Arc<dyn Dispatch>) -> Arc<dyn Store> {
-        Arc::new(SqlStore::start(self.connections.clone(), self.runtime.clone(), dispatch))
+        let (connections, runtime) = (self.connections.clone(), self.runtime.clone());
+        Arc::new(SqlStore::start(connections, runtime, dispatch, self.minter.clone()))
     }
 
     /// The use cases but publishing, over `store`.
@@ -94,6 +95,7 @@ impl Foundation {
             catalogue: Arc::new(config.catalogue.clone()),
             targets: config.target_rules(),
             quotas: config.quotas,
+            schedule: config.retry_schedule.clone(),
         })
     }
 
@@ -199,7 +201,6 @@ impl Daemon {
             schedule: Arc::new(MemorySchedule::default()),
             vault: foundation.vault.clone(),
             clock: clock.clone(),
-            minter: foundation.minter.clone(),
             rules: rules.clone(),
             targets: config.target_rules(),
             tls: tls_config(),

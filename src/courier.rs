@@ -27,8 +27,9 @@ use crate::crypto::sign::signature;
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept …
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept: many servers close theirs after 5 s, and a request that meets
+/// the close is a failed attempt …
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// … and how long any: after that a changed name is judged again.
 const LIFETIME: Duration = Duration::from_secs(75);
 

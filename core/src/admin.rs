@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use crate::access::{ApiKey, ApiKeyFields, Caller, Organization, OrganizationChange};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, RequeueRefusal};
 use crate::endpoint::{Endpoint, EndpointFields, judge_name};
-use crate::error::{Error, Result, Thing};
+use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, EventWithDeliveries};
-use crate::id::{DeliveryId, EndpointId, EventId, Minter, OrganizationId};
+use crate::id::{DeliveryId, EndpointId, EventId, KeyId, Minter, OrganizationId};
 use crate::key::{EncryptionKey, KeyFields};
 use crate::limits::{ENDPOINTS, KEYS};
 use crate::page::{Page, PageRequest};
 use crate::ports::{
-    Clock, DeliveryFilter, EndpointFilter, EventFilter, Sealer, Secret, Store, Vault,
+    Clock, DeliveryFilter, EndpointFilter, EventFilter, Requeue, Sealer, Secret, Store, Vault,
 };
+use crate::retry::RetrySchedule;
 use crate::target::TargetRules;
 
 /// How much an organization may have.
@@ -51,6 +52,8 @@ pub struct AdminParts {
     pub targets: Arc<TargetRules>,
     /// How much an organization may have.
     pub quotas: Quotas,
+    /// Pauses of a schedule that is begun again.
+    pub schedule: RetrySchedule,
 }
 
 /// The administration of organizations, endpoints, keys, events and deliveries. Every method that
@@ -253,6 +256,86 @@ impl Admin {
         page: &PageRequest,
     ) -> Result<Page<EncryptionKey>> {
         self.parts.store.keys(caller.reader()?, endpoint, active, page).await
+    }
+
+    /// The signing secret of an endpoint.
+    pub async fn reveal_secret(&self, caller: &Caller, id: &EndpointId) -> Result<Secret> {
+        let organization = caller.writer()?;
+        let missing = Error::NotFound(Thing::Endpoint);
+        let found = self.parts.store.destination(id).await?.ok_or(missing)?;
+        if found.endpoint.organization_id != *organization {
+            return Err(Error::NotFound(Thing::Endpoint));
+        }
+        self.parts.vault.unlock(organization, id, &found.locked_secret)
+    }
+
+    /// Gives an endpoint a new signing secret; every later attempt is signed with it.
+    pub async fn rotate_secret(&self, caller: &Caller, id: &EndpointId) -> Result<Secret> {
+        let organization = caller.writer()?;
+        let parts = &self.parts;
+        let secret = Secret::new(parts.minter.signing_secret());
+        let locked = parts.vault.lock(organization, id, &secret);
+        let now = parts.clock.now();
+        if parts.store.replace_secret(organization, id, &locked, now).await? {
+            Ok(secret)
+        } else {
+            Err(Error::NotFound(Thing::Endpoint))
+        }
+    }
+
+    /// Makes a key the endpoint's only active one, or inactive. What is sealed stays as it is.
+    pub async fn set_key_active(
+        &self,
+        caller: &Caller,
+        id: &KeyId,
+        active: bool,
+    ) -> Result<EncryptionKey> {
+        let now = self.parts.clock.now();
+        let key = self.parts.store.set_key_active(caller.writer()?, id, active, now).await?;
+        key.ok_or(Error::NotFound(Thing::Key))
+    }
+
+    /// Sends a delivery again, on a fresh schedule that starts now (contract 2.7).
+    ///
+    /// # Errors
+    /// [`Conflict::DeliveryInProgress`] and [`Conflict::PayloadExpired`].
+    pub async fn retry(&self, caller: &Caller, id: &DeliveryId) -> Result<Delivery> {
+        let what = Requeue::Delivery(id.clone());
+        let requeued = self.requeue(caller, &what).await?.and_then(|mut one| one.pop());
+        match requeued.ok_or(Error::NotFound(Thing::Delivery))? {
+            Ok(delivery) => Ok(delivery),
+            Err(RequeueRefusal::InProgress) => Err(Error::Conflict(Conflict::DeliveryInProgress)),
+            Err(RequeueRefusal::PayloadGone) => Err(Error::Conflict(Conflict::PayloadExpired)),
+        }
+    }
+
+    /// Sends every delivery of an event again that retry would accept; others are passed over
+    /// (contract 2.8).
+    ///
+    /// # Errors
+    /// [`Conflict::PayloadExpired`] when every payload is gone, [`Conflict::NothingToReplay`] when
+    /// nothing could be requeued otherwise.
+    pub async fn replay(&self, caller: &Caller, id: &EventId) -> Result<EventWithDeliveries> {
+        let requeued = self.requeue(caller, &Requeue::Event(id.clone())).await?;
+        let requeued = requeued.ok_or(Error::NotFound(Thing::Event))?;
+        if requeued.iter().any(std::result::Result::is_ok) {
+            return self.event(caller, id).await;
+        }
+        let gone = |refusal: &_| matches!(refusal, Err(RequeueRefusal::PayloadGone));
+        if !requeued.is_empty() && requeued.iter().all(gone) {
+            Err(Error::Conflict(Conflict::PayloadExpired))
+        } else {
+            Err(Error::Conflict(Conflict::NothingToReplay))
+        }
+    }
+
+    async fn requeue(
+        &self,
+        caller: &Caller,
+        what: &Requeue,
+    ) -> Result<Option<Vec<Result<Delivery, RequeueRefusal>>>> {
+        let (organization, now) = (caller.writer()?, self.parts.clock.now());
+        self.parts.store.requeue(organization, what, &self.parts.schedule, now).await
     }
 
     /// One event with its deliveries.

@@ -215,6 +215,15 @@ pub struct IllegalTransition {
     pub transition: &'static str,
 }
 
+/// Why a delivery is not requeued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequeueRefusal {
+    /// An attempt is under way.
+    InProgress,
+    /// There is no payload any more, or its time is over; so it always is after a success.
+    PayloadGone,
+}
+
 impl Progress {
     /// Creation of a sealed delivery, due at once (contract 4.2).
     pub fn accepted(schedule: &RetrySchedule, retention: RetentionHours, now: Timestamp) -> Self {
@@ -357,16 +366,18 @@ impl Progress {
         lost.hand_back(now)
     }
 
-    /// `failed` or `pending` → `pending` with a fresh schedule: retry or replay (contract 4.9).
-    /// The expiry moves so that the new schedule can end.
+    /// `failed` or `pending` → `pending` with a fresh schedule: retry or replay (contract 2.7, 4.9).
+    /// Of a pending one it means "attempt now". The expiry moves so that the new schedule can end.
     pub fn requeue(
         &self,
         schedule: &RetrySchedule,
         now: Timestamp,
-    ) -> Result<Self, IllegalTransition> {
-        self.only_from(&[Status::Failed, Status::Pending], "requeue")?;
-        if !self.has_payload() {
-            return Err(self.illegal("requeue"));
+    ) -> Result<Self, RequeueRefusal> {
+        if self.status == Status::Delivering {
+            return Err(RequeueRefusal::InProgress);
+        }
+        if !self.has_payload() || self.payload_expires_at.is_none_or(|at| at <= now) {
+            return Err(RequeueRefusal::PayloadGone);
         }
         let window_ends = now.plus(schedule.window());
         Ok(Self {
@@ -539,6 +550,32 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn requeueing_follows_the_table() {
+        use RequeueRefusal::*;
+        let schedule = RetrySchedule::default();
+        let exhausted = settled(&claimed(&Progress { attempt_count: 7, ..accepted() }), 500, 72);
+        let expired = Progress { payload_expires_at: Some(NOW), ..exhausted.clone() };
+        for (name,         before,                            refused) in [
+            ("pending",    accepted(),                        None),
+            ("exhausted",  exhausted.clone(),                 None),
+            ("delivering", claimed(&accepted()),              Some(InProgress)),
+            ("succeeded",  settled(&claimed(&accepted()), 200, 72), Some(PayloadGone)),
+            ("no key",     Progress::no_active_key(NOW),      Some(PayloadGone)),
+            ("expired",    expired,                           Some(PayloadGone)),
+        ] {
+            let after = before.requeue(&schedule, NOW);
+            assert_eq!(after.as_ref().err().copied(), refused, "{name}");
+            if let Ok(after) = after {
+                assert_eq!((after.status, after.attempt_count), (Status::Pending, 0), "{name}");
+                assert_eq!((after.last_attempt, after.next_attempt_at), (None, Some(NOW)), "{name}");
+                assert_eq!(after.failure_reason, None, "{name}");
+                assert!(after.payload_expires_at >= Some(NOW.plus(schedule.window())), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn a_settled_attempt_forgives_lost_claims() {
         let lost = claimed(&accepted()).lose_claim(hours(72), NOW).expect("delivering");
         assert_eq!(settled(&claimed(&lost), 500, 72).lost_claims, 0);
@@ -609,21 +646,21 @@ mod tests {
             assert_legal(&before, &schedule);
             for (input, pause) in steps {
                 now = now.plus(Duration::from_secs(pause));
-                let after = match input {
-                    Input::Claim => before.claim(Claim::new(ClaimToken(1), now, TIMEOUT), now),
+                let after: Option<Progress> = match input {
+                    Input::Claim => before.claim(Claim::new(ClaimToken(1), now, TIMEOUT), now).ok(),
                     Input::Settle(status, floor) => {
                         let retry_after = Some(Duration::from_secs(floor));
                         let outcome = Outcome::Answered { status, retry_after };
                         let attempt = Attempt::new(now, Duration::ZERO, outcome);
-                        before.settle(attempt, outcome.verdict(), &schedule, retention, now)
+                        before.settle(attempt, outcome.verdict(), &schedule, retention, now).ok()
                     }
-                    Input::HandBack => before.hand_back(now),
-                    Input::LoseClaim => before.lose_claim(retention, now),
-                    Input::Requeue => before.requeue(&schedule, now),
-                    Input::Expire => before.expire(now),
-                    Input::Withdraw => before.withdraw(now),
+                    Input::HandBack => before.hand_back(now).ok(),
+                    Input::LoseClaim => before.lose_claim(retention, now).ok(),
+                    Input::Requeue => before.requeue(&schedule, now).ok(),
+                    Input::Expire => before.expire(now).ok(),
+                    Input::Withdraw => before.withdraw(now).ok(),
                 };
-                let Ok(after) = after else { continue };
+                let Some(after) = after else { continue };
                 assert_legal(&after, &schedule);
                 prop_assert!(before.has_payload() || !after.has_payload(), "a scrubbed payload returned");
                 prop_assert!(before.status != Status::Succeeded, "a success is final");

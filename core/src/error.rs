@@ -84,6 +84,8 @@ pub enum Thing {
     Organization,
     /// A webhook endpoint.
     Endpoint,
+    /// A webhook encryption key.
+    Key,
     /// A webhook event.
     Event,
     /// A webhook delivery.
@@ -95,6 +97,7 @@ impl fmt::Display for Thing {
         f.write_str(match self {
             Self::Organization => "organization",
             Self::Endpoint => "webhook endpoint",
+            Self::Key => "webhook encryption key",
             Self::Event => "webhook event",
             Self::Delivery => "webhook delivery",
         })
@@ -114,6 +117,12 @@ pub enum Conflict {
     TooManyEndpoints,
     /// The endpoint has as many encryption keys as it may.
     TooManyKeys,
+    /// The delivery is being attempted.
+    DeliveryInProgress,
+    /// No delivery of the event can be requeued.
+    NothingToReplay,
+    /// The payload is gone.
+    PayloadExpired,
 }
 
 impl fmt::Display for Conflict {
@@ -124,6 +133,9 @@ impl fmt::Display for Conflict {
             Self::OrganizationExists => "an organization of that id exists",
             Self::TooManyEndpoints => "the organization has as many webhook endpoints as it may",
             Self::TooManyKeys => "the webhook endpoint has as many encryption keys as it may",
+            Self::DeliveryInProgress => "webhook delivery cannot be retried",
+            Self::NothingToReplay => "webhook event cannot be replayed",
+            Self::PayloadExpired => "webhook payload is no longer retained",
         })
     }
 }
@@ -172,8 +184,13 @@ impl Error {
             Self::Conflict(Conflict::IdempotencyKeyReused) => "IDEMPOTENCY_CONFLICT",
             Self::Conflict(Conflict::TerminalEventExists) => "TERMINAL_EVENT_EXISTS",
             Self::Conflict(
-                Conflict::OrganizationExists | Conflict::TooManyEndpoints | Conflict::TooManyKeys,
+                Conflict::OrganizationExists
+                | Conflict::TooManyEndpoints
+                | Conflict::TooManyKeys
+                | Conflict::DeliveryInProgress
+                | Conflict::NothingToReplay,
             ) => "CONFLICT",
+            Self::Conflict(Conflict::PayloadExpired) => "WEBHOOK_PAYLOAD_EXPIRED",
             Self::Frozen => "ORGANIZATION_FROZEN",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
             Self::Unavailable { .. } => "UNAVAILABLE",
@@ -204,6 +221,15 @@ impl Error {
             Self::Conflict(Conflict::OrganizationExists) => "Leave the id out to have one made.",
             Self::Conflict(Conflict::TooManyEndpoints) => "Reuse or delete an endpoint first.",
             Self::Conflict(Conflict::TooManyKeys) => "Register a new endpoint for further keys.",
+            Self::Conflict(Conflict::DeliveryInProgress) => {
+                "An attempt is under way; wait for its end."
+            }
+            Self::Conflict(Conflict::NothingToReplay) => {
+                "No delivery of the event can be sent again now."
+            }
+            Self::Conflict(Conflict::PayloadExpired) => {
+                "Have the platform publish a new event, or deal with this one by hand."
+            }
             Self::Frozen => "Cancel the deletion of the organization first.",
             Self::TooLarge { .. } => "Send a smaller body.",
             Self::Unavailable { .. } => {

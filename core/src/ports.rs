@@ -8,12 +8,12 @@ use bytes::Bytes;
 
 use crate::access::{ApiKey, Organization};
 use crate::budget::Share;
-use crate::delivery::{Attempt, Claim, ClaimToken, Delivery, Progress, Status};
+use crate::delivery::{Attempt, Claim, ClaimToken, Delivery, Progress, RequeueRefusal, Status};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::event::{Event, EventWithDeliveries};
 use crate::gate::Reservation;
-use crate::id::{AttemptId, DeliveryId, EndpointId, EventId, OrganizationId, SessionId};
+use crate::id::{DeliveryId, EndpointId, EventId, KeyId, OrganizationId, SessionId};
 use crate::key::{EncryptionKey, PublicJwk};
 use crate::page::{Page, PageRequest};
 use crate::retry::RetrySchedule;
@@ -197,7 +197,16 @@ pub struct Settlement {
     /// The state to write.
     pub progress: Progress,
     /// The attempt that this one replaces, for the history.
-    pub replaced: Option<(AttemptId, Attempt)>,
+    pub replaced: Option<Attempt>,
+}
+
+/// What is to be sent again.
+#[derive(Clone, Debug)]
+pub enum Requeue {
+    /// One delivery.
+    Delivery(DeliveryId),
+    /// Every delivery of one event.
+    Event(EventId),
 }
 
 /// Filters of the endpoint list.
@@ -280,6 +289,15 @@ pub trait Directory: Send + Sync {
         change: Box<dyn FnOnce(Endpoint) -> Endpoint + Send>,
     ) -> Result<Option<Endpoint>>;
 
+    /// Replaces the locked signing secret of one endpoint; answers whether there is one.
+    async fn replace_secret(
+        &self,
+        organization: &OrganizationId,
+        id: &EndpointId,
+        locked_secret: &str,
+        now: Timestamp,
+    ) -> Result<bool>;
+
     /// Adds an active key and deactivates the endpoint's others, unless it has `most` of them.
     async fn insert_key(
         &self,
@@ -287,6 +305,14 @@ pub trait Directory: Send + Sync {
         key: &EncryptionKey,
         most: usize,
     ) -> Result<()>;
+    /// Makes one key the endpoint's only active one, or inactive.
+    async fn set_key_active(
+        &self,
+        organization: &OrganizationId,
+        id: &KeyId,
+        active: bool,
+        now: Timestamp,
+    ) -> Result<Option<EncryptionKey>>;
     /// Keys of one endpoint, by id; none for an unknown endpoint.
     async fn keys(
         &self,
@@ -316,6 +342,15 @@ pub trait Ledger: Send + Sync {
     ) -> Result<Vec<Claimed>>;
     /// Ends claims; answers for each, in order, whether it still stood.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<bool>>;
+    /// Requeues what the machine lets be requeued, and passes it on; answers for each delivery,
+    /// oldest first, or none when the organization has no such thing.
+    async fn requeue(
+        &self,
+        organization: &OrganizationId,
+        what: &Requeue,
+        schedule: &RetrySchedule,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Result<Delivery, RequeueRefusal>>>>;
 }
 
 /// Events and deliveries, as callers read them.

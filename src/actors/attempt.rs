@@ -59,8 +59,7 @@ pub(super) async fn attempt(
     let record = Attempt::new(started, duration, outcome);
     let settled = delivery.progress.settle(record, verdict, &tools.rules.schedule, retention, now);
     let progress = settled.expect("an attempt runs only while its delivery is claimed");
-    let replaced =
-        delivery.progress.last_attempt.map(|attempt| (tools.minter.attempt(now), attempt));
+    let replaced = delivery.progress.last_attempt;
     let retry_at = progress.next_attempt_at;
     let settlement = Settlement { id: delivery.id, token, progress, replaced };
     let stood = loop {

@@ -18,7 +18,6 @@ pub mod switchboard;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hookseal_core::id::Minter;
 use hookseal_core::ports::{Clock, DeliveryRules, Schedule, Store, Vault};
 use hookseal_core::target::TargetRules;
 
@@ -37,8 +36,6 @@ pub struct Tools {
     pub vault: Arc<dyn Vault>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Attempt ids.
-    pub minter: Arc<Minter>,
     /// Pauses and deadlines.
     pub rules: DeliveryRules,
     /// Which targets may be called.

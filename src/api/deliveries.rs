@@ -50,3 +50,15 @@ pub(super) async fn get(
     let delivery = api.admin.delivery(&caller, &id).await?;
     Ok(success(StatusCode::OK, &views::delivery(&delivery)))
 }
+
+pub(super) async fn retry(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.writer()?;
+    let id = DeliveryId::parse("delivery_id", &id)?;
+    let delivery = api.admin.retry(&caller, &id).await?;
+    Ok(success(StatusCode::OK, &views::delivery(&delivery)))
+}

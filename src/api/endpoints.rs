@@ -67,6 +67,38 @@ pub(super) async fn create(
     Ok(success(StatusCode::OK, &created))
 }
 
+#[derive(Serialize)]
+struct SigningSecret<'a> {
+    endpoint_id: &'a str,
+    signing_secret: &'a str,
+}
+
+pub(super) async fn reveal(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.writer()?;
+    let id = EndpointId::parse("endpoint_id", &id)?;
+    let secret = api.admin.reveal_secret(&caller, &id).await?;
+    let shown = SigningSecret { endpoint_id: id.as_str(), signing_secret: secret.expose() };
+    Ok(success(StatusCode::OK, &shown))
+}
+
+pub(super) async fn rotate(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.writer()?;
+    let id = EndpointId::parse("endpoint_id", &id)?;
+    let secret = api.admin.rotate_secret(&caller, &id).await?;
+    let shown = SigningSecret { endpoint_id: id.as_str(), signing_secret: secret.expose() };
+    Ok(success(StatusCode::OK, &shown))
+}
+
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request);
     let read = async || {

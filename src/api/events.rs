@@ -42,3 +42,15 @@ pub(super) async fn get(
     let event = api.admin.event(&caller, &id).await?;
     Ok(success(StatusCode::OK, &views::event(&event)))
 }
+
+pub(super) async fn replay(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(&request).await?;
+    caller.writer()?;
+    let id = EventId::parse("event_id", &id)?;
+    let event = api.admin.replay(&caller, &id).await?;
+    Ok(success(StatusCode::ACCEPTED, &views::event(&event)))
+}

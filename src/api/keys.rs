@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use hookseal_core::id::EndpointId;
+use hookseal_core::id::{EndpointId, KeyId};
 use hookseal_core::key::KeyFields;
 use hookseal_core::limits::BODY_BYTES;
 use serde::Deserialize;
@@ -51,4 +51,33 @@ pub(super) async fn list(
         Ok(listed(&found, &page, views::key, |key| key.id.as_str()))
     };
     on_list(&query, read().await)
+}
+
+pub(super) async fn deactivate(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    set_active(&request, &api, &id, false).await
+}
+
+pub(super) async fn reactivate(
+    request: HttpRequest,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    set_active(&request, &api, &id, true).await
+}
+
+async fn set_active(
+    request: &HttpRequest,
+    api: &Api,
+    id: &str,
+    active: bool,
+) -> Result<HttpResponse, ApiError> {
+    let caller = api.caller(request).await?;
+    caller.writer()?;
+    let id = KeyId::parse("key_id", id)?;
+    let key = api.admin.set_key_active(&caller, &id, active).await?;
+    Ok(success(StatusCode::OK, &views::key(&key)))
 }

@@ -25,13 +25,20 @@ pub fn configure(config: &mut ServiceConfig) {
     let integrators = [
         on("/v1/webhooks/endpoints").get(endpoints::list).post(endpoints::create),
         on("/v1/webhooks/endpoints/{id}").get(endpoints::get).patch(endpoints::change),
+        on("/v1/webhooks/endpoints/{id}/signing-secret/reveal").post(endpoints::reveal),
+        on("/v1/webhooks/endpoints/{id}/signing-secret/rotate").post(endpoints::rotate),
         on("/v1/webhooks/endpoints/{id}/keys").get(keys::list).post(keys::create),
+        on("/v1/webhooks/keys/{id}/deactivate").post(keys::deactivate),
+        on("/v1/webhooks/keys/{id}/reactivate").post(keys::reactivate),
         on("/v1/webhooks/deliveries").get(deliveries::list),
         on("/v1/webhooks/deliveries/{id}").get(deliveries::get),
+        on("/v1/webhooks/deliveries/{id}/retry").post(deliveries::retry),
         on("/v1/webhooks/events").get(events::list),
         on("/v1/webhooks/events/{id}").get(events::get),
+        on("/v1/webhooks/events/{id}/replay").post(events::replay),
         on("/v1/events").get(events::list),
         on("/v1/events/{id}").get(events::get),
+        on("/v1/events/{id}/replay").post(events::replay),
     ];
     let platform = [
         on("/v1/platform/organizations")

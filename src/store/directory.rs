@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hookseal_core::access::{ApiKey, Organization};
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Conflict, Error, Result, Thing};
-use hookseal_core::id::{EndpointId, OrganizationId};
+use hookseal_core::id::{EndpointId, KeyId, OrganizationId};
 use hookseal_core::key::EncryptionKey;
 use hookseal_core::page::{Page, PageRequest};
 use hookseal_core::ports::{Audience, Destination, Directory, EndpointFilter, Member};
@@ -283,13 +283,40 @@ impl Directory for SqlStore {
         .await
     }
 
+    async fn replace_secret(
+        &self,
+        organization: &OrganizationId,
+        id: &EndpointId,
+        locked_secret: &str,
+        now: Timestamp,
+    ) -> Result<bool> {
+        use endpoint::Column::{Id, OrganizationId, SigningSecret, UpdatedAtMs};
+        let (db, organization, endpoint) = (self.writer(), organization.to_string(), id.clone());
+        let (dispatch, locked_secret) = (self.dispatch.clone(), locked_secret.to_owned());
+        self.run(async move {
+            let replaced = endpoint::Entity::update_many()
+                .col_expr(SigningSecret, Expr::value(locked_secret))
+                .col_expr(UpdatedAtMs, Expr::value(now.as_ms()))
+                .filter(Id.eq(endpoint.as_str()))
+                .filter(OrganizationId.eq(organization))
+                .exec(&db)
+                .await;
+            // As with settings: told whatever is heard of the commit.
+            if replaced.as_ref().map_or(true, |replaced| replaced.rows_affected > 0) {
+                dispatch.reconfigured(&endpoint);
+            }
+            Ok(replaced.map_err(unavailable)?.rows_affected > 0)
+        })
+        .await
+    }
+
     async fn insert_key(
         &self,
         organization: &OrganizationId,
         key: &EncryptionKey,
         most: usize,
     ) -> Result<()> {
-        use encryption_key::Column::{DisabledAtMs, EndpointId, IsActive, UpdatedAtMs};
+        use encryption_key::Column::EndpointId;
         let (db, organization) = (self.writer(), organization.to_string());
         let row = rows::key_row(key);
         self.run(async move {
@@ -312,19 +339,49 @@ impl Directory for SqlStore {
             if standing >= most as u64 {
                 return Err(Error::Conflict(Conflict::TooManyKeys));
             }
-            encryption_key::Entity::update_many()
-                .col_expr(IsActive, Expr::value(false))
-                .col_expr(DisabledAtMs, Expr::value(Some(row.created_at_ms)))
-                .col_expr(UpdatedAtMs, Expr::value(row.created_at_ms))
-                .filter(EndpointId.eq(&row.endpoint_id))
-                .exec(&tx)
-                .await
-                .map_err(unavailable)?;
+            deactivate_keys(&tx, &row.endpoint_id, false, row.created_at_ms).await?;
             encryption_key::Entity::insert(row.into_active_model())
                 .exec_without_returning(&tx)
                 .await
                 .map_err(unavailable)?;
             tx.commit().await.map_err(unavailable)
+        })
+        .await
+    }
+
+    async fn set_key_active(
+        &self,
+        organization: &OrganizationId,
+        id: &KeyId,
+        active: bool,
+        now: Timestamp,
+    ) -> Result<Option<EncryptionKey>> {
+        let (db, organization, id) = (self.writer(), organization.to_string(), id.to_string());
+        self.run(async move {
+            let tx = begin_write(&db).await.map_err(unavailable)?;
+            if !touch_audience(&tx, &organization).await? {
+                return Ok(None);
+            }
+            let key = encryption_key::Entity::find_by_id(id).one(&tx).await.map_err(unavailable)?;
+            let Some(mut key) = key else { return Ok(None) };
+            let owned = endpoint::Entity::find_by_id(&key.endpoint_id)
+                .filter(endpoint::Column::OrganizationId.eq(organization))
+                .one(&tx)
+                .await
+                .map_err(unavailable)?;
+            if owned.is_none() {
+                return Ok(None);
+            }
+            if active {
+                deactivate_keys(&tx, &key.endpoint_id, true, now.as_ms()).await?;
+            }
+            key.is_active = active;
+            key.disabled_at_ms = (!active).then_some(now.as_ms());
+            key.updated_at_ms = now.as_ms();
+            let row = key.clone().into_active_model();
+            encryption_key::Entity::update(row.reset_all()).exec(&tx).await.map_err(unavailable)?;
+            tx.commit().await.map_err(unavailable)?;
+            rows::key(key).map(Some)
         })
         .await
     }
@@ -438,4 +495,25 @@ async fn touch_audience(tx: &DatabaseTransaction, organization: &str) -> Result<
         .await
         .map_err(unavailable)?;
     Ok(touched.rows_affected > 0)
+}
+
+/// Deactivates the keys of an endpoint: only those that are active, or all, which refreshes the time
+/// of those that were not (contract 2.6).
+async fn deactivate_keys(
+    tx: &DatabaseTransaction,
+    endpoint: &str,
+    only_active: bool,
+    now_ms: i64,
+) -> Result<()> {
+    use encryption_key::Column::{DisabledAtMs, EndpointId, IsActive, UpdatedAtMs};
+    let mut update = encryption_key::Entity::update_many()
+        .col_expr(IsActive, Expr::value(false))
+        .col_expr(DisabledAtMs, Expr::value(Some(now_ms)))
+        .col_expr(UpdatedAtMs, Expr::value(now_ms))
+        .filter(EndpointId.eq(endpoint));
+    if only_active {
+        update = update.filter(IsActive.eq(true));
+    }
+    update.exec(tx).await.map_err(unavailable)?;
+    Ok(())
 }

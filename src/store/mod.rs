@@ -13,7 +13,9 @@ mod archive;
 mod directory;
 mod keyring;
 mod ledger;
+mod requeue;
 mod rows;
+mod transition;
 mod upkeep;
 
 use std::future::Future;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookseal_core::error::{Error, Result};
+use hookseal_core::id::Minter;
 use hookseal_core::ports::Dispatch;
 use hookseal_migration::Migrator;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
@@ -250,6 +253,7 @@ pub struct SqlStore {
     runtime: tokio::runtime::Handle,
     ledger: ledger::Queue,
     dispatch: Arc<dyn Dispatch>,
+    minter: Arc<Minter>,
 }
 
 impl std::fmt::Debug for SqlStore {
@@ -260,14 +264,15 @@ impl std::fmt::Debug for SqlStore {
 
 impl SqlStore {
     /// A store over `connections`, whose work runs on `runtime`. Deliveries and changed settings
-    /// are told to `dispatch` as soon as they are committed.
+    /// are told to `dispatch` as soon as they are committed; `minter` names attempts of the history.
     pub fn start(
         connections: Connections,
         runtime: tokio::runtime::Handle,
         dispatch: Arc<dyn Dispatch>,
+        minter: Arc<Minter>,
     ) -> Self {
-        let ledger = ledger::start(&connections.ledger, &runtime, dispatch.clone());
-        Self { connections, runtime, ledger, dispatch }
+        let ledger = ledger::start(&connections.ledger, &runtime, dispatch.clone(), minter.clone());
+        Self { connections, runtime, ledger, dispatch, minter }
     }
 
     fn readers(&self) -> DatabaseConnection {

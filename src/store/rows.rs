@@ -10,12 +10,16 @@ use hookseal_core::delivery::{
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::event::Event;
-use hookseal_core::id::{ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, OrganizationId};
+use hookseal_core::id::{
+    ApiKeyId, AttemptId, DeliveryId, EndpointId, EventId, KeyId, OrganizationId,
+};
 use hookseal_core::key::{EncryptionKey, PublicJwk};
 use hookseal_core::outcome::ErrorKind;
 use hookseal_core::retention::{RetentionHours, RetentionReason};
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{api_key, delivery, encryption_key, endpoint, event, organization};
+use hookseal_entity::{
+    api_key, delivery, delivery_attempt, encryption_key, endpoint, event, organization,
+};
 
 fn broken(what: &'static str) -> Error {
     Error::Broken { what, source: None }
@@ -201,6 +205,21 @@ pub(super) fn delivery(row: delivery::Model) -> Result<Delivery> {
             updated_at: Timestamp::from_ms(row.updated_at_ms),
         },
     })
+}
+
+pub(super) fn attempt_row(
+    id: &AttemptId,
+    delivery: &DeliveryId,
+    attempt: &Attempt,
+) -> delivery_attempt::Model {
+    delivery_attempt::Model {
+        id: id.to_string(),
+        delivery_id: delivery.to_string(),
+        attempted_at_ms: attempt.at.as_ms(),
+        duration_ms: duration_ms(attempt.duration),
+        status_code: attempt.status_code.map(i64::from),
+        error: attempt.error.map(|kind| kind.as_str().to_owned()),
+    }
 }
 
 /// The delivery of a row, or none when it does not read: one bad row must not stop the others.

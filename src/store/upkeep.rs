@@ -3,22 +3,21 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use hookseal_core::delivery::{Delivery, Progress, Status};
+use hookseal_core::delivery::{Delivery, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::ports::{Blame, Due, Upkeep};
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionHours, Sweep, sweep};
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{delivery, delivery_attempt, endpoint, event, sealed_payload, session};
-use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query};
+use hookseal_entity::{delivery, delivery_attempt, endpoint, event, session};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend,
-    EntityTrait, IntoActiveModel, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Select, Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, Order,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
 };
 
-use super::rows::delivery_row;
-use super::{SqlStore, begin_write, broken_row, rows, unavailable};
+use super::transition::{Busy, locked, write};
+use super::{SqlStore, begin_write, broken_row, unavailable};
 
 #[async_trait]
 impl Upkeep for SqlStore {
@@ -142,7 +141,7 @@ impl Upkeep for SqlStore {
                 .order_by(ClaimExpiresAtMs, Order::Asc)
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64);
-            let lapsed = locked(lapsed, &tx).await?;
+            let lapsed = locked(lapsed, &tx, Busy::PassOver).await?;
             let retentions = endpoint_facts(&tx, &lapsed).await?;
             for delivery in &lapsed {
                 let retention = retentions
@@ -154,7 +153,7 @@ impl Upkeep for SqlStore {
                 };
                 let progress =
                     progress.map_err(|illegal| Error::broken("a claimed delivery", illegal))?;
-                write(&tx, delivery, progress).await?;
+                write(&tx, delivery, progress, None).await?;
             }
             tx.commit().await.map_err(unavailable)?;
             Ok(lapsed.len())
@@ -198,7 +197,7 @@ impl Upkeep for SqlStore {
                 .order_by(PayloadExpiresAtMs, Order::Asc)
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64);
-            let candidates = locked(candidates, &tx).await?;
+            let candidates = locked(candidates, &tx, Busy::PassOver).await?;
             let facts = endpoint_facts(&tx, &candidates).await?;
             for delivery in &candidates {
                 let Some(expires_at) = delivery.progress.payload_expires_at else { continue };
@@ -211,7 +210,7 @@ impl Upkeep for SqlStore {
                             .progress
                             .expire(now)
                             .map_err(|illegal| Error::broken("an expired delivery", illegal))?;
-                        write(&tx, delivery, progress).await?;
+                        write(&tx, delivery, progress, None).await?;
                     }
                 }
             }
@@ -309,23 +308,6 @@ fn pending() -> Select<delivery::Entity> {
     delivery::Entity::find().filter(delivery::Column::Status.eq(Status::Pending.as_str()))
 }
 
-/// Reads rows and keeps others off them until the transaction ends; rows that somebody else works
-/// on are left to them.
-async fn locked(
-    query: Select<delivery::Entity>,
-    tx: &DatabaseTransaction,
-) -> Result<Vec<Delivery>> {
-    let query = match tx.get_database_backend() {
-        DbBackend::Postgres => {
-            query.lock_with_behavior(LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
-        }
-        // SQLite has one writer: the transaction that has begun to write.
-        _ => query,
-    };
-    let rows = query.all(tx).await.map_err(unavailable)?;
-    Ok(rows.into_iter().filter_map(rows::readable).collect())
-}
-
 struct EndpointFacts {
     enabled: bool,
     retention: RetentionHours,
@@ -346,18 +328,4 @@ async fn endpoint_facts(
         (row.id, EndpointFacts { enabled: row.enabled, retention })
     });
     Ok(facts.collect())
-}
-
-/// Replaces a delivery's row by what the machine made of it; a scrubbed payload goes with it.
-async fn write(tx: &DatabaseTransaction, before: &Delivery, progress: Progress) -> Result<()> {
-    let after = Delivery { progress, ..before.clone() };
-    let row = delivery_row(&after).into_active_model();
-    delivery::Entity::update(row.reset_all()).exec(tx).await.map_err(unavailable)?;
-    if !after.progress.has_payload() {
-        sealed_payload::Entity::delete_by_id(after.id.as_str())
-            .exec(tx)
-            .await
-            .map_err(unavailable)?;
-    }
-    Ok(())
 }

@@ -201,3 +201,38 @@ fn a_receiver_that_hangs_fails_by_timeout_and_delays_nobody() {
     let failed = tenant.deliveries(&format!("&endpoint_id={stuck}"));
     assert!(failed.iter().all(|d| d["status"] == "failed" && d["last_status_code"].is_null()));
 }
+
+#[test]
+fn over_capacity_a_publish_hears_503_and_is_not_stored() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Accept);
+    for _ in 0..50 {
+        tenant.register(&receiver, json!({}));
+    }
+    // One publish seals some 17 MB, so that a few at once are more than may wait for their commit.
+    let data = json!({ "x": "y".repeat(250 * 1024) });
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let publish = |n: usize| {
+            let event = tenant.event(&format!("vs_{n}"), data.clone());
+            tenant.platform.post("/v1/platform/events", event)
+        };
+        let publishes: Vec<_> = (0..12).map(|n| scope.spawn(move || publish(n))).collect();
+        publishes.into_iter().map(|publish| publish.join().unwrap()).collect()
+    });
+    let (mut accepted, mut refused) = (0, 0);
+    for answer in answers {
+        match answer.status {
+            202 => accepted += 1,
+            503 => {
+                assert_eq!(answer.code(), "UNAVAILABLE");
+                assert!(answer.header("retry-after").is_some());
+                refused += 1;
+            }
+            _ => panic!("{answer:?}"),
+        }
+    }
+    assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
+    assert_eq!(tenant.deliveries("").len(), accepted * 50, "a refused publish leaves no trace");
+}

@@ -10,6 +10,7 @@ mod demo;
 mod foreign;
 mod leaks;
 mod outage;
+mod recovery;
 mod restart;
 mod store;
 mod support;

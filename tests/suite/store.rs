@@ -84,7 +84,7 @@ fn settlement(delivery: &Delivery, token: i64, status: u16, now: Timestamp) -> S
         .progress
         .settle(attempt, outcome.verdict(), &schedule, Default::default(), now)
         .unwrap();
-    let replaced = delivery.progress.last_attempt.map(|attempt| (minter().attempt(now), attempt));
+    let replaced = delivery.progress.last_attempt;
     Settlement { id: delivery.id.clone(), token: ClaimToken(token), progress, replaced }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use hookseal_core::delivery::Status;
-use hookseal_core::id::DeliveryId;
+use hookseal_core::id::{DeliveryId, Minter};
 use hookseal_core::ports::{Claimed, Settlement};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, delivery_attempt, sealed_payload};
@@ -15,7 +15,7 @@ use sea_orm::{
 
 use super::{ClaimRequest, Failure, INSERT_ROWS};
 use crate::store::broken_row;
-use crate::store::rows::{self, duration_ms};
+use crate::store::rows::{self, attempt_row, duration_ms};
 
 /// The machine's `claim` as one guarded statement for the whole batch; only what is pending, due and
 /// still has its payload is claimed.
@@ -76,6 +76,7 @@ pub(super) async fn claim(
 pub(super) async fn settle(
     tx: &DatabaseTransaction,
     settlements: &[&Settlement],
+    minter: &Minter,
 ) -> Result<HashSet<String>, DbErr> {
     let mut settled = HashSet::with_capacity(settlements.len());
     for chunk in settlements.chunks(INSERT_ROWS) {
@@ -94,14 +95,9 @@ pub(super) async fn settle(
     }
     let replaced: Vec<_> = stood
         .iter()
-        .filter_map(|s| s.replaced.as_ref().map(|(id, attempt)| (s, id, attempt)))
-        .map(|(settlement, id, attempt)| delivery_attempt::Model {
-            id: id.to_string(),
-            delivery_id: settlement.id.to_string(),
-            attempted_at_ms: attempt.at.as_ms(),
-            duration_ms: duration_ms(attempt.duration),
-            status_code: attempt.status_code.map(i64::from),
-            error: attempt.error.map(|kind| kind.as_str().to_owned()),
+        .filter_map(|s| {
+            let attempt = s.replaced.as_ref()?;
+            Some(attempt_row(&minter.attempt(s.progress.updated_at), &s.id, attempt))
         })
         .map(IntoActiveModel::into_active_model)
         .collect();

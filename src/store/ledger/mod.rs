@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hookseal_core::delivery::{Claim, Status};
+use hookseal_core::delivery::{Claim, Delivery, RequeueRefusal, Status};
 use hookseal_core::error::{Error, Result};
-use hookseal_core::id::DeliveryId;
+use hookseal_core::id::{DeliveryId, Minter, OrganizationId};
 use hookseal_core::limits::{LEDGER_BATCH_BYTES, LEDGER_BATCH_ROWS, LEDGER_QUEUE};
 use hookseal_core::ports::{
-    Acceptance, Accepted, Claimed, Dispatch, HandOver, Ledger, NewDelivery, Settlement,
+    Acceptance, Accepted, Claimed, Dispatch, HandOver, Ledger, NewDelivery, Requeue, Settlement,
 };
+use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::sync::{mpsc, oneshot};
@@ -78,9 +79,11 @@ pub(super) fn start(
     db: &DatabaseConnection,
     runtime: &tokio::runtime::Handle,
     dispatch: Arc<dyn Dispatch>,
+    minter: Arc<Minter>,
 ) -> Queue {
     let (sender, receiver) = mpsc::channel(LEDGER_QUEUE);
-    runtime.spawn(write_batches(db.clone(), receiver, dispatch));
+    let writer = Writer { db: db.clone(), dispatch, minter };
+    runtime.spawn(writer.write_batches(receiver));
     Queue(sender)
 }
 
@@ -114,57 +117,103 @@ impl Ledger for SqlStore {
         self.ledger.0.send(write).await.map_err(|_| Error::full("the ledger"))?;
         answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
     }
-}
 
-async fn write_batches(
-    db: DatabaseConnection,
-    mut queue: mpsc::Receiver<Write>,
-    dispatch: Arc<dyn Dispatch>,
-) {
-    let mut first = queue.recv().await;
-    while let Some(write) = first.take() {
-        let (mut rows, mut bytes) = (write.rows(), write.bytes());
-        let mut batch = vec![write];
-        while rows < LEDGER_BATCH_ROWS && bytes < LEDGER_BATCH_BYTES {
-            let Ok(write) = queue.try_recv() else { break };
-            if rows + write.rows() > LEDGER_BATCH_ROWS || bytes + write.bytes() > LEDGER_BATCH_BYTES
-            {
-                first = Some(write);
-                break;
-            }
-            rows += write.rows();
-            bytes += write.bytes();
-            batch.push(write);
-        }
-        metrics::LEDGER_BATCH_ROWS.observe(rows as f64);
-        let timer = metrics::LEDGER_COMMIT_SECONDS.start_timer();
-        write_batch(&db, batch, &*dispatch).await;
-        timer.observe_duration();
-        if first.is_none() {
-            first = queue.recv().await;
-        }
+    async fn requeue(
+        &self,
+        organization: &OrganizationId,
+        what: &Requeue,
+        schedule: &RetrySchedule,
+        now: Timestamp,
+    ) -> Result<Option<Vec<Result<Delivery, RequeueRefusal>>>> {
+        self.requeue_deliveries(organization, what, schedule, now).await
     }
 }
 
-/// Commits a batch and answers its callers. A statement that the database refuses is somebody's in
-/// particular: each write is then tried alone, so that nobody fails for another's sake.
-async fn write_batch(db: &DatabaseConnection, batch: Vec<Write>, dispatch: &dyn Dispatch) {
-    match commit(db, &batch).await {
-        Ok(outcome) => answer(batch, outcome, dispatch),
-        Err(failure) if batch.len() > 1 && failure.is_refusal() => {
-            for write in batch {
-                Box::pin(write_batch(db, vec![write], dispatch)).await;
+/// Writes batch after batch.
+struct Writer {
+    db: DatabaseConnection,
+    dispatch: Arc<dyn Dispatch>,
+    minter: Arc<Minter>,
+}
+
+impl Writer {
+    async fn write_batches(self, mut queue: mpsc::Receiver<Write>) {
+        let mut first = queue.recv().await;
+        while let Some(write) = first.take() {
+            let (mut rows, mut bytes) = (write.rows(), write.bytes());
+            let mut batch = vec![write];
+            while rows < LEDGER_BATCH_ROWS && bytes < LEDGER_BATCH_BYTES {
+                let Ok(write) = queue.try_recv() else { break };
+                if rows + write.rows() > LEDGER_BATCH_ROWS
+                    || bytes + write.bytes() > LEDGER_BATCH_BYTES
+                {
+                    first = Some(write);
+                    break;
+                }
+                rows += write.rows();
+                bytes += write.bytes();
+                batch.push(write);
+            }
+            metrics::LEDGER_BATCH_ROWS.observe(rows as f64);
+            let timer = metrics::LEDGER_COMMIT_SECONDS.start_timer();
+            self.write_batch(batch).await;
+            timer.observe_duration();
+            if first.is_none() {
+                first = queue.recv().await;
             }
         }
-        Err(failure) => {
-            let error = Error::from(failure);
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                writes = batch.len(),
-                "ledger batch failed"
-            );
-            batch.into_iter().for_each(|write| refuse(write, &error));
+    }
+
+    /// Commits a batch and answers its callers. A statement that the database refuses is somebody's
+    /// in particular: each write is then tried alone, so that nobody fails for another's sake.
+    async fn write_batch(&self, batch: Vec<Write>) {
+        match self.commit(&batch).await {
+            Ok(outcome) => answer(batch, outcome, &*self.dispatch),
+            Err(failure) if batch.len() > 1 && failure.is_refusal() => {
+                for write in batch {
+                    Box::pin(self.write_batch(vec![write])).await;
+                }
+            }
+            Err(failure) => {
+                let error = Error::from(failure);
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    writes = batch.len(),
+                    "ledger batch failed"
+                );
+                batch.into_iter().for_each(|write| refuse(write, &error));
+            }
         }
+    }
+
+    async fn commit(&self, batch: &[Write]) -> Result<BatchOutcome, Failure> {
+        let mut tries = 0;
+        loop {
+            match self.try_commit(batch).await {
+                Err(failure) if tries < CONFLICT_RETRIES && failure.is_conflict() => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_commit(&self, batch: &[Write]) -> Result<BatchOutcome, Failure> {
+        let (mut acceptances, mut requests, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
+        for write in batch {
+            match write {
+                Write::Accept(acceptance, _) => acceptances.push(&**acceptance),
+                Write::Claim(request, _) => requests.push(request),
+                Write::Settle(items, _) => settlements.extend(items),
+            }
+        }
+        // Two ends of one claim in one batch: the first is the end, as it would be in two batches.
+        let mut ended = HashSet::new();
+        settlements.retain(|settlement| ended.insert((&settlement.id, settlement.token)));
+        let tx = begin_write(&self.db).await?;
+        let settled = claims::settle(&tx, &settlements, &self.minter).await?;
+        let claimed = claims::claim(&tx, &requests).await?;
+        let accepted = accept::accept(&tx, &acceptances).await?;
+        tx.commit().await?;
+        Ok(BatchOutcome { accepted, claimed, settled })
     }
 }
 
@@ -218,16 +267,6 @@ fn hand_over(new: NewDelivery) -> Option<HandOver> {
             Some(HandOver { delivery: new.delivery, claimed: new.sealed.zip(new.reservation) })
         }
         Status::Succeeded | Status::Failed => None,
-    }
-}
-
-async fn commit(db: &DatabaseConnection, batch: &[Write]) -> Result<BatchOutcome, Failure> {
-    let mut tries = 0;
-    loop {
-        match try_commit(db, batch).await {
-            Err(failure) if tries < CONFLICT_RETRIES && failure.is_conflict() => tries += 1,
-            result => return result,
-        }
     }
 }
 
@@ -286,24 +325,4 @@ impl From<Failure> for Error {
             Failure::Row(error) => error,
         }
     }
-}
-
-async fn try_commit(db: &DatabaseConnection, batch: &[Write]) -> Result<BatchOutcome, Failure> {
-    let (mut acceptances, mut requests, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
-    for write in batch {
-        match write {
-            Write::Accept(acceptance, _) => acceptances.push(&**acceptance),
-            Write::Claim(request, _) => requests.push(request),
-            Write::Settle(items, _) => settlements.extend(items),
-        }
-    }
-    // Two ends of one claim in one batch: the first is the end, as it would be in two batches.
-    let mut ended = HashSet::new();
-    settlements.retain(|settlement| ended.insert((&settlement.id, settlement.token)));
-    let tx = begin_write(db).await?;
-    let settled = claims::settle(&tx, &settlements).await?;
-    let claimed = claims::claim(&tx, &requests).await?;
-    let accepted = accept::accept(&tx, &acceptances).await?;
-    tx.commit().await?;
-    Ok(BatchOutcome { accepted, claimed, settled })
 }

@@ -9,6 +9,8 @@ use hookseal_core::ports::{Dispatch, HandOver};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, Database};
 
+use super::rows::minter;
+
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug)]
 pub enum Engine {
@@ -66,7 +68,8 @@ impl Bench {
         let connections = Connections::open(url.as_deref(), directory.path()).await.unwrap();
         let handed_over = Arc::new(Recorder::default());
         let runtime = tokio::runtime::Handle::current();
-        let store = Arc::new(SqlStore::start(connections.clone(), runtime, handed_over.clone()));
+        let store =
+            Arc::new(SqlStore::start(connections.clone(), runtime, handed_over.clone(), minter()));
         Self { store, connections, handed_over, _directory: directory }
     }
 }

@@ -27,9 +27,10 @@ pub fn after(secs: u64) -> Timestamp {
 }
 
 /// One for all, so that ids of one moment keep their order.
-pub fn minter() -> &'static Minter {
-    static MINTER: LazyLock<Minter> = LazyLock::new(|| Minter::new(Arc::new(SystemEntropy)));
-    &MINTER
+pub fn minter() -> Arc<Minter> {
+    static MINTER: LazyLock<Arc<Minter>> =
+        LazyLock::new(|| Arc::new(Minter::new(Arc::new(SystemEntropy))));
+    MINTER.clone()
 }
 
 pub fn claim(token: i64, now: Timestamp) -> Claim {
