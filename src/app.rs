@@ -213,13 +213,14 @@ impl Daemon {
         Janitor::new(tools.clone(), switchboard.clone(), config.history).start();
         actix::spawn(stager::run(tools, switchboard.clone()));
 
-        let admin = foundation.admin(config, store.clone());
+        let admin = Arc::new(foundation.admin(config, store.clone()));
         let first_platform_key = match config.platform_key {
             Some(_) => None,
             None => admin.create_first_platform_key().await?,
         };
         let platform_key = config.platform_key.as_ref();
         let api = Data::new(Api {
+            graphql: hookseal_graphql::schema(admin.clone()),
             admin,
             intake: Intake::new(IntakeParts {
                 store: store.clone(),

@@ -9,6 +9,7 @@ mod deliveries;
 mod endpoints;
 mod envelope;
 mod events;
+mod graphql;
 mod keys;
 mod ops;
 mod platform;
@@ -46,7 +47,9 @@ impl Readiness {
 #[allow(missing_debug_implementations, reason = "ports have nothing to show")]
 pub struct Api {
     /// Use cases but publishing.
-    pub admin: Admin,
+    pub admin: Arc<Admin>,
+    /// The same, for GraphQL.
+    pub graphql: hookseal_graphql::Schema,
     /// Publishing.
     pub intake: Intake,
     /// Rows, for the readiness probe.

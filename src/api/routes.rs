@@ -10,7 +10,7 @@ use actix_web::{
 };
 
 use super::envelope::{ApiError, Fault};
-use super::{Api, deliveries, endpoints, events, keys, ops, platform};
+use super::{Api, deliveries, endpoints, events, graphql, keys, ops, platform};
 use crate::metrics;
 
 /// Adds every route.
@@ -21,6 +21,7 @@ pub fn configure(config: &mut ServiceConfig) {
         on("/readyz").get(ops::ready),
         on("/metrics").get(ops::metrics),
         on("/docs/errors").get(ops::errors),
+        on("/graphql/schema").get(graphql::schema),
     ];
     let integrators = [
         on("/v1/webhooks/endpoints").get(endpoints::list).post(endpoints::create),
@@ -36,6 +37,7 @@ pub fn configure(config: &mut ServiceConfig) {
         on("/v1/webhooks/events").get(events::list),
         on("/v1/webhooks/events/{id}").get(events::get),
         on("/v1/webhooks/events/{id}/replay").post(events::replay),
+        on("/graphql").post(graphql::execute),
         on("/v1/events").get(events::list),
         on("/v1/events/{id}").get(events::get),
         on("/v1/events/{id}/replay").post(events::replay),

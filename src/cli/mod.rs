@@ -28,6 +28,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Bring the database's schema up to date and exit
     Migrate,
+    /// Print the GraphQL schema's definition
+    Schema,
     /// Manage organizations
     #[command(subcommand)]
     Org(OrgCommand),
@@ -82,6 +84,10 @@ pub fn run(cli: Cli, config: Config) -> Result<()> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&config),
         Command::Demo(args) => demo::run(&args),
+        Command::Schema => {
+            print!("{}", hookseal_graphql::sdl());
+            Ok(())
+        }
         Command::Migrate => organizations::migrate(&config),
         Command::Org(OrgCommand::Create(new)) => organizations::create(&config, new.name, new.id),
         Command::Key(KeyCommand::Create(new)) => match new.organization {

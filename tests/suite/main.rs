@@ -8,6 +8,7 @@ mod cli;
 mod delivery;
 mod demo;
 mod foreign;
+mod graphql;
 mod leaks;
 mod outage;
 mod recovery;

@@ -1,0 +1,32 @@
+//! The GraphQL schema over HTTP: POST only, JSON only, the same keys as everywhere.
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use actix_web::web::Data;
+use hookseal_core::limits::BODY_BYTES;
+use hookseal_graphql::{Request, Response, response_of, sdl};
+
+use super::Api;
+use super::body::Body;
+use super::envelope::ApiError;
+
+pub(super) async fn execute(
+    api: Data<Api>,
+    body: Body<BODY_BYTES>,
+) -> Result<HttpResponse, ApiError> {
+    // A batch is an array, which an object is not: one document a request.
+    let request: Request = body.object()?;
+    let response: Response = match body.caller.reader() {
+        Ok(_) => api.graphql.execute(request.data(body.caller)).await,
+        Err(error) => response_of(error),
+    };
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .body(serde_json::to_vec(&response).expect("a response always serializes")))
+}
+
+pub(super) async fn schema() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
+        .body(sdl())
+}

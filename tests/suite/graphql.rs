@@ -1,0 +1,124 @@
+//! GraphQL reads what REST reads, for the same callers, with the same codes.
+
+use std::time::Duration;
+
+use hookseal::demo::receiver::{Behaviour, Receiver};
+use serde_json::{Value, json};
+
+use crate::support::daemon::{Caller, Home};
+
+fn ask(caller: &Caller, document: &str, variables: Value) -> Value {
+    let answer = caller.post("/graphql", json!({ "query": document, "variables": variables }));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+fn code(answer: &Value) -> &str {
+    answer["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn a_nested_page_shows_what_rest_shows() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Accept);
+    let endpoint = tenant.register(&receiver, json!({ "name": "n" }));
+    for n in 0..3 {
+        tenant.publish(&format!("vs_{n}"), json!({}));
+    }
+    tenant.settle(Duration::from_secs(20));
+    let document = "query($after: String) { events(first: 2, after: $after) {
+        nodes { id type triggerId deliveries { id status attemptCount payloadRetentionReason } }
+        pageInfo { hasNextPage endCursor } } }";
+    let (mut ids, mut after) = (Vec::new(), Value::Null);
+    loop {
+        let answer = ask(&tenant.caller, document, json!({ "after": after }));
+        let page = &answer["data"]["events"];
+        for event in page["nodes"].as_array().unwrap() {
+            assert_eq!(event["type"], "verification.session.succeeded");
+            let delivery = &event["deliveries"][0];
+            assert_eq!(
+                (&delivery["status"], &delivery["attemptCount"]),
+                (&json!("SUCCEEDED"), &json!(1))
+            );
+            assert_eq!(delivery["payloadRetentionReason"], "DELIVERED");
+            ids.push(event["id"].clone());
+        }
+        if page["pageInfo"]["hasNextPage"] == false {
+            break;
+        }
+        after = page["pageInfo"]["endCursor"].clone();
+    }
+    let rest = tenant.caller.get("/v1/webhooks/events").ok();
+    let rest: Vec<_> = rest.as_array().unwrap().iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(ids, rest);
+    let document = "query($id: ID!) { endpoint(id: $id) { name url enabled maxInFlight }
+        deliveries(status: SUCCEEDED, endpointId: $id) { nodes { eventId } } endpoints { nodes { id } } }";
+    let answer = ask(&tenant.caller, document, json!({ "id": endpoint }));
+    assert_eq!(
+        answer["data"]["endpoint"],
+        json!({
+            "name": "n", "url": receiver.url, "enabled": true, "maxInFlight": 64,
+        })
+    );
+    assert_eq!(answer["data"]["deliveries"]["nodes"].as_array().unwrap().len(), 3);
+    assert_eq!(answer["data"]["endpoints"]["nodes"][0]["id"], json!(endpoint));
+}
+
+#[test]
+fn refusals_carry_the_codes_of_rest() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let (tenant, other) = (daemon.tenant(), daemon.tenant());
+    let receiver = Receiver::start(Behaviour::Accept);
+    let endpoint = other.register_without_key(&receiver, json!({}));
+    let one = "query($id: ID!) { endpoint(id: $id) { id } }";
+    let foreign = ask(&tenant.caller, one, json!({ "id": endpoint }));
+    let missing = ask(&tenant.caller, one, json!({ "id": "whe_missing" }));
+    assert_eq!((code(&foreign), &foreign), ("NOT_FOUND", &missing));
+    assert_eq!(code(&ask(&tenant.caller, one, json!({ "id": "a.b" }))), "BAD_REQUEST");
+    let listed = |arguments: &str| {
+        let document = format!("{{ events({arguments}) {{ nodes {{ id }} }} }}");
+        code(&ask(&tenant.caller, &document, Value::Null)).to_owned()
+    };
+    assert_eq!(listed("first: 101"), "BAD_REQUEST");
+    assert_eq!(listed("after: \"evt_unknown\""), "INVALID_REQUEST");
+    assert_eq!(listed("type: \"x\""), "BAD_REQUEST");
+    assert_eq!(listed("createdFrom: \"today\""), "BAD_REQUEST");
+    let elsewhere = daemon.key(&tenant.organization, &["sessions:write"]);
+    assert_eq!(code(&ask(&elsewhere, "{ __typename }", Value::Null)), "FORBIDDEN");
+    assert_eq!(code(&ask(&daemon.platform(), "{ __typename }", Value::Null)), "FORBIDDEN");
+    let nobody = Caller::new(&daemon.url, "");
+    assert_eq!(nobody.post("/graphql", json!({ "query": "{ __typename }" })).status, 401);
+    assert_eq!(nobody.send("GET", "/graphql?query={__typename}", &[], "").status, 405);
+    let plain = [("content-type", "text/plain")];
+    assert_eq!(tenant.caller.send("POST", "/graphql", &plain, "{}").status, 415);
+    assert_eq!(tenant.caller.post("/graphql", json!([{ "query": "{ __typename }" }])).status, 400);
+    assert!(nobody.get("/graphql/schema").text.contains("type Delivery {"));
+}
+
+#[test]
+fn documents_that_ask_for_too_much_are_refused_before_they_run() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let aliases: String = (0..200).map(|n| format!("a{n}: events {{ nodes {{ id }} }} ")).collect();
+    let deep = format!(
+        "{{ {}name{} }}",
+        "__schema { types { ofType: fields { type { ".repeat(5),
+        " } } } }".repeat(5)
+    );
+    let directives = format!("{{ __typename {} }}", "@include(if: true) ".repeat(50));
+    for document in [
+        format!("{{ {aliases} }}"),
+        deep,
+        directives,
+        "{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }".to_owned(),
+        "{ nothing }".to_owned(),
+        "{".to_owned(),
+    ] {
+        let answer = ask(&tenant.caller, &document, Value::Null);
+        assert!(answer["errors"].is_array() && answer["data"].is_null(), "{document}: {answer}");
+    }
+}
