@@ -43,7 +43,6 @@ const SUSPECTS: usize = 4;
 const BACKLOG: u32 = 2048;
 
 /// Rows and keys, opened: what commands work with that need no running daemon.
-#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
 pub struct Foundation {
     connections: Connections,
     runtime: tokio::runtime::Handle,
@@ -149,7 +148,6 @@ fn lock_database(config: &Config) -> Result<Option<File>> {
 }
 
 /// A running daemon.
-#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
 pub struct Daemon {
     /// Where it listens.
     pub address: SocketAddr,

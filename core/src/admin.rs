@@ -34,7 +34,6 @@ impl Default for Quotas {
 
 /// What [`Admin`] works with.
 #[derive(Clone)]
-#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
 pub struct AdminParts {
     /// Rows.
     pub store: Arc<dyn Store>,

@@ -44,7 +44,6 @@ impl std::fmt::Debug for Intake {
 
 /// What [`Intake`] works with.
 #[derive(Clone)]
-#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
 pub struct IntakeParts {
     /// Rows.
     pub store: Arc<dyn Store>,

@@ -26,7 +26,6 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What every actor works with.
 #[derive(Clone)]
-#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
 pub struct Tools {
     /// Rows.
     pub store: Arc<dyn Store>,

@@ -3,8 +3,11 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::http::header;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::future::LocalBoxFuture;
 use hookseal_core::access::Caller;
 use hookseal_core::error::{Error, Result};
 use lru::LruCache;
@@ -12,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Api;
+use super::envelope::ApiError;
 
 /// How long a key that was found is believed without asking again: a revoked one works no longer.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -47,6 +51,11 @@ impl KnownKeys {
 }
 
 impl Api {
+    /// What the app of a request was built with.
+    pub(super) fn of(request: &HttpRequest) -> &Self {
+        request.app_data::<Data<Self>>().expect("the app is built with its api")
+    }
+
     /// The caller of a request.
     ///
     /// # Errors
@@ -66,6 +75,59 @@ impl Api {
         self.known_keys.remember(hash, caller.clone());
         Ok(caller)
     }
+}
+
+/// A caller that may read its organization's webhooks.
+pub(super) struct Reader(pub(super) Caller);
+
+/// A caller that may change them.
+pub(super) struct Writer(pub(super) Caller);
+
+/// The platform.
+pub(super) struct Platform;
+
+impl FromRequest for Reader {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        entitled(request, |caller| caller.reader().map(drop), Self)
+    }
+}
+
+impl FromRequest for Writer {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        entitled(request, |caller| caller.writer().map(drop), Self)
+    }
+}
+
+impl FromRequest for Platform {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        entitled(request, Caller::platform, |_| Self)
+    }
+}
+
+/// The caller as `wrap` has it, if it has the right.
+fn entitled<T>(
+    request: &HttpRequest,
+    right: fn(&Caller) -> Result<()>,
+    wrap: fn(Caller) -> T,
+) -> LocalBoxFuture<'static, Result<T, ApiError>>
+where
+    T: 'static,
+{
+    let request = request.clone();
+    Box::pin(async move {
+        let caller = Api::of(&request).caller(&request).await?;
+        right(&caller)?;
+        Ok(wrap(caller))
+    })
 }
 
 /// The text after `Bearer` and one space, trimmed (contract 7.1).

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -46,8 +45,7 @@ impl<const LIMIT: usize> FromRequest for Body<LIMIT> {
             if announced.is_some_and(|length| length > LIMIT) {
                 return Err(ApiError::too_large(LIMIT));
             }
-            let api = request.app_data::<Data<Api>>().expect("the app is built with its api");
-            let caller = api.caller(&request).await?;
+            let caller = Api::of(&request).caller(&request).await?;
             match tokio::time::timeout(ARRIVES_WITHIN, read::<LIMIT>(payload)).await {
                 Ok(bytes) => Ok(Self { caller, bytes: bytes?, is_json }),
                 Err(_) => Err(Fault::SlowBody.into()),

@@ -8,6 +8,7 @@ use hookseal_core::error::{Error, Result as CoreResult};
 use hookseal_core::id::{DeliveryId, EndpointId, EventId};
 use hookseal_core::ports::DeliveryFilter;
 
+use super::auth::{Reader, Writer};
 use super::envelope::{ApiError, list as listed, success};
 use super::query::{Query, on_list};
 use super::{Api, views};
@@ -40,24 +41,20 @@ fn filter(query: &Query) -> CoreResult<DeliveryFilter> {
 }
 
 pub(super) async fn get(
-    request: HttpRequest,
+    Reader(caller): Reader,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.reader()?;
     let id = DeliveryId::parse("delivery_id", &id)?;
     let delivery = api.admin.delivery(&caller, &id).await?;
     Ok(success(StatusCode::OK, &views::delivery(&delivery)))
 }
 
 pub(super) async fn retry(
-    request: HttpRequest,
+    Writer(caller): Writer,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.writer()?;
     let id = DeliveryId::parse("delivery_id", &id)?;
     let delivery = api.admin.retry(&caller, &id).await?;
     Ok(success(StatusCode::OK, &views::delivery(&delivery)))

@@ -6,9 +6,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use hookseal_core::endpoint::EndpointFields;
 use hookseal_core::id::EndpointId;
 use hookseal_core::limits::BODY_BYTES;
-use hookseal_core::ports::EndpointFilter;
+use hookseal_core::ports::{EndpointFilter, Secret};
 use serde::{Deserialize, Serialize};
 
+use super::auth::{Reader, Writer};
 use super::body::{Body, nullable, present};
 use super::envelope::{ApiError, list as listed, success};
 use super::query::{Query, on_list};
@@ -73,30 +74,29 @@ struct SigningSecret<'a> {
     signing_secret: &'a str,
 }
 
+fn shown(id: &EndpointId, secret: &Secret) -> HttpResponse {
+    let shown = SigningSecret { endpoint_id: id.as_str(), signing_secret: secret.expose() };
+    success(StatusCode::OK, &shown)
+}
+
 pub(super) async fn reveal(
-    request: HttpRequest,
+    Writer(caller): Writer,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.writer()?;
     let id = EndpointId::parse("endpoint_id", &id)?;
     let secret = api.admin.reveal_secret(&caller, &id).await?;
-    let shown = SigningSecret { endpoint_id: id.as_str(), signing_secret: secret.expose() };
-    Ok(success(StatusCode::OK, &shown))
+    Ok(shown(&id, &secret))
 }
 
 pub(super) async fn rotate(
-    request: HttpRequest,
+    Writer(caller): Writer,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.writer()?;
     let id = EndpointId::parse("endpoint_id", &id)?;
     let secret = api.admin.rotate_secret(&caller, &id).await?;
-    let shown = SigningSecret { endpoint_id: id.as_str(), signing_secret: secret.expose() };
-    Ok(success(StatusCode::OK, &shown))
+    Ok(shown(&id, &secret))
 }
 
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
@@ -113,12 +113,10 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<HttpRes
 }
 
 pub(super) async fn get(
-    request: HttpRequest,
+    Reader(caller): Reader,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.reader()?;
     let id = EndpointId::parse("endpoint_id", &id)?;
     let endpoint = api.admin.endpoint(&caller, &id).await?;
     Ok(success(StatusCode::OK, &views::endpoint(&endpoint)))

@@ -7,6 +7,7 @@ use hookseal_core::error::Result as CoreResult;
 use hookseal_core::id::EventId;
 use hookseal_core::ports::EventFilter;
 
+use super::auth::{Reader, Writer};
 use super::envelope::{ApiError, list as listed, success};
 use super::query::{Query, on_list};
 use super::{Api, views};
@@ -32,24 +33,20 @@ fn filter(query: &Query) -> CoreResult<EventFilter> {
 }
 
 pub(super) async fn get(
-    request: HttpRequest,
+    Reader(caller): Reader,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.reader()?;
     let id = EventId::parse("event_id", &id)?;
     let event = api.admin.event(&caller, &id).await?;
     Ok(success(StatusCode::OK, &views::event(&event)))
 }
 
 pub(super) async fn replay(
-    request: HttpRequest,
+    Writer(caller): Writer,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(&request).await?;
-    caller.writer()?;
     let id = EventId::parse("event_id", &id)?;
     let event = api.admin.replay(&caller, &id).await?;
     Ok(success(StatusCode::ACCEPTED, &views::event(&event)))

@@ -9,6 +9,7 @@ use hookseal_core::limits::BODY_BYTES;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::auth::Writer;
 use super::body::Body;
 use super::envelope::{ApiError, list as listed, success};
 use super::query::{Query, on_list};
@@ -54,30 +55,19 @@ pub(super) async fn list(
 }
 
 pub(super) async fn deactivate(
-    request: HttpRequest,
+    Writer(caller): Writer,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    set_active(&request, &api, &id, false).await
+    let key = api.admin.set_key_active(&caller, &KeyId::parse("key_id", &id)?, false).await?;
+    Ok(success(StatusCode::OK, &views::key(&key)))
 }
 
 pub(super) async fn reactivate(
-    request: HttpRequest,
+    Writer(caller): Writer,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    set_active(&request, &api, &id, true).await
-}
-
-async fn set_active(
-    request: &HttpRequest,
-    api: &Api,
-    id: &str,
-    active: bool,
-) -> Result<HttpResponse, ApiError> {
-    let caller = api.caller(request).await?;
-    caller.writer()?;
-    let id = KeyId::parse("key_id", id)?;
-    let key = api.admin.set_key_active(&caller, &id, active).await?;
+    let key = api.admin.set_key_active(&caller, &KeyId::parse("key_id", &id)?, true).await?;
     Ok(success(StatusCode::OK, &views::key(&key)))
 }

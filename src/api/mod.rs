@@ -44,7 +44,6 @@ impl Readiness {
 }
 
 /// What the handlers work with.
-#[allow(missing_debug_implementations, reason = "ports have nothing to show")]
 pub struct Api {
     /// Use cases but publishing.
     pub admin: Arc<Admin>,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::auth::Platform;
 use super::body::{Body, object};
 use super::envelope::{ApiError, ErrorView, list as listed, success};
 use super::query::{Query, on_list};
@@ -60,11 +61,10 @@ pub(super) async fn organizations(
 }
 
 pub(super) async fn organization(
-    request: HttpRequest,
+    _: Platform,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    api.caller(&request).await?.platform()?;
     let organization = api.admin.organization(&organization_id(&id)?).await?;
     Ok(success(StatusCode::OK, &views::organization(&organization)))
 }
