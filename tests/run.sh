@@ -63,7 +63,7 @@ for _ in 1 2 3 4 5; do
   fi
 done
 [ -n "$started" ] || { cat "$scratch/postgres/log" >&2; fail "PostgreSQL did not start"; }
-export HOOKSEAL_TEST_POSTGRES="postgres://hookseal@127.0.0.1:$port"
+export TEST_POSTGRES_URL="postgres://hookseal@127.0.0.1:$port"
 
 say "installing the foreign libraries that verify and decrypt"
 (cd tests/foreign && npm ci --silent --no-audit --no-fund) || fail "npm ci in tests/foreign failed"

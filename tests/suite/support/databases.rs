@@ -44,8 +44,8 @@ pub struct Bench {
 
 /// The PostgreSQL server that `tests/run.sh` started.
 pub fn postgres_server() -> String {
-    std::env::var("HOOKSEAL_TEST_POSTGRES")
-        .expect("HOOKSEAL_TEST_POSTGRES is not set: run the tests by tests/run.sh")
+    std::env::var("TEST_POSTGRES_URL")
+        .expect("TEST_POSTGRES_URL is not set: run the tests by tests/run.sh")
 }
 
 /// Makes an empty database on the PostgreSQL server; answers its URL.
