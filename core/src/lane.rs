@@ -73,6 +73,8 @@ pub struct Lane {
     /// The rows may hold due deliveries that are not here.
     more_in_rows: bool,
     refilling: bool,
+    /// What is claimed holds as much memory as it may: nothing more until an attempt ends.
+    full: bool,
     breaker: Breaker,
     pace: Option<Pace>,
 }
@@ -104,6 +106,7 @@ impl Lane {
             lent: 0,
             more_in_rows: false,
             refilling: false,
+            full: false,
             breaker: Breaker::default(),
             pace: settings.rate_limit_per_second.map(|rate| Pace::new(rate, now)),
         }
@@ -170,6 +173,11 @@ impl Lane {
         self.known.remove(id);
     }
 
+    /// What is claimed holds as much memory as it may, while something flies or is ready to.
+    pub fn on_full(&mut self) {
+        self.full = self.flying + self.ready.len() > 0;
+    }
+
     /// A delivery arrives already claimed, on a place lent through the gate. Answers whether it is
     /// new here.
     pub fn on_handed_over(&mut self, id: DeliveryId) -> bool {
@@ -188,6 +196,7 @@ impl Lane {
 
     /// An attempt ended and its record is committed.
     pub fn on_settled(&mut self, id: &DeliveryId, delivered: bool, now: Timestamp) {
+        self.full = false;
         self.flying = self.flying.saturating_sub(1);
         self.known.remove(id);
         if delivered {
@@ -199,6 +208,7 @@ impl Lane {
 
     /// An attempt ended without a verdict on the receiver: its claim was lost or given back.
     pub fn on_abandoned(&mut self, id: &DeliveryId) {
+        self.full = false;
         self.flying = self.flying.saturating_sub(1);
         self.known.remove(id);
     }
@@ -210,7 +220,8 @@ impl Lane {
             && !self.paused
             && self.pace.is_none()
             && self.breaker.is_closed()
-            && !self.has_queue();
+            && !self.has_queue()
+            && !self.full;
         let places = if calm { self.settings.window.saturating_sub(self.occupied()) } else { 0 };
         self.lent += places;
         places
@@ -245,6 +256,9 @@ impl Lane {
             Started::NoneUntil(later) => Some(later),
             Started::Nothing => None,
         };
+        if self.full {
+            return paced_until.map_or(Step::Idle, Step::Wait);
+        }
         let room = window.saturating_sub(self.occupied()).min(CLAIM_BATCH).min(self.claimable());
         if room > 0 && !self.waiting.is_empty() {
             let ids: Vec<_> = self.waiting.drain(..room.min(self.waiting.len())).collect();
@@ -316,6 +330,7 @@ impl Lane {
         if self.ready.is_empty() {
             return None;
         }
+        self.full = false;
         let ids: Vec<_> = self.ready.drain(..).collect();
         for id in &ids {
             self.known.remove(id);
@@ -521,6 +536,26 @@ mod tests {
     }
 
     #[test]
+    fn a_full_lane_claims_nothing_until_an_attempt_ends() {
+        let mut lane = lane(64);
+        (0..80).for_each(|n| lane.on_due(id(n)));
+        let ids = claimed(&mut lane, NOW);
+        lane.on_full();
+        assert_eq!(lane.next(NOW), Step::Start(ids.clone()));
+        lane.on_settled(&ids[0], true, NOW);
+        assert_eq!(claimed(&mut lane, NOW), [id(64)]);
+        lane.on_full();
+        assert_eq!(lane.next(NOW), Step::Start(vec![id(64)]));
+        assert_eq!(lane.next(NOW), Step::Idle);
+        lane.on_abandoned(&ids[1]);
+        assert_eq!(claimed(&mut lane, NOW), [id(65)]);
+        let mut empty = self::lane(1);
+        empty.on_due(id(1));
+        empty.on_full();
+        assert_eq!(claimed(&mut empty, NOW), [id(1)], "never full of nothing");
+    }
+
+    #[test]
     fn a_paused_lane_hands_back_and_drains() {
         let mut lane = lane(4);
         (0..3).for_each(|n| lane.on_due(id(n)));
@@ -532,6 +567,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Input {
+        Full,
         Due(usize),
         HandOver(usize),
         Settle(bool),
@@ -551,6 +587,7 @@ mod tests {
                 any::<bool>().prop_map(Input::Settle),
                 any::<bool>().prop_map(Input::Settle),
                 Just(Input::Lend),
+                Just(Input::Full),
                 Just(Input::Recall),
                 (1u64..20_000).prop_map(Input::Pause),
                 prop::bool::weighted(0.9).prop_map(Input::Enable),
@@ -569,6 +606,7 @@ mod tests {
                         due.remove(&id);
                         lane.on_settled(&id, delivered, now);
                     },
+                    Input::Full => lane.on_full(),
                     Input::Lend => { lane.lend(); }
                     Input::Recall => { let lent = lane.lent; lane.on_recalled(lent); }
                     Input::Pause(ms) => now = now.plus(Duration::from_millis(ms)),

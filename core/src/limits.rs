@@ -49,6 +49,8 @@ pub const WINDOW_MAX: usize = 1024;
 pub const RATE_MAX: u32 = 10_000;
 /// Delivery ids that wait in one endpoint's actor; the rest waits in the rows.
 pub const LANE_QUEUE: usize = 1024;
+/// Sealed bytes that one endpoint's attempts and claims hold; a single larger payload passes alone.
+pub const ENDPOINT_BYTES: usize = 8 * 1024 * 1024;
 /// Messages that wait for one endpoint actor. Reserved places never exceed the window, so a
 /// reserved delivery always fits.
 pub const ENDPOINT_MAILBOX: usize = 2 * WINDOW_MAX;
@@ -70,6 +72,9 @@ pub const LEDGER_BATCH_ROWS: usize = 512;
 pub const LEDGER_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Sealed bytes that may wait for their commit, all publishes together; one more is refused.
 pub const SEALED_BYTES_UNCOMMITTED: usize = 64 * 1024 * 1024;
+/// Largest sealed payload that is kept in memory from its commit to its first attempt; a larger one
+/// is read from the rows, so that few hanging receivers cannot hold all that memory.
+pub const RESERVED_BYTES: usize = 64 * 1024;
 /// Sealed bytes that may wait in memory for the end of a first attempt; what is beyond is read from
 /// the rows instead.
 pub const SEALED_BYTES_IN_MEMORY: usize = 64 * 1024 * 1024;
@@ -91,4 +96,6 @@ const _: () = assert!(WINDOW_MAX < ENDPOINT_MAILBOX);
 const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);
 // Base64url of the ciphertext grows the payload by a third: one always fits a batch.
 const _: () = assert!(DATA_BYTES * 2 < LEDGER_BATCH_BYTES);
+const _: () = assert!(DATA_BYTES * 2 < ENDPOINT_BYTES);
+const _: () = assert!(WINDOW * RESERVED_BYTES <= ENDPOINT_BYTES);
 const _: () = assert!(LEDGER_BATCH_BYTES < SEALED_BYTES_UNCOMMITTED);

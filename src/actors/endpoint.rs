@@ -16,6 +16,7 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::gate::Gate;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::lane::{Lane, LaneSettings, LaneSnapshot, Step};
+use hookseal_core::limits::ENDPOINT_BYTES;
 use hookseal_core::ports::{Claimed, Due, Secret, Settlement};
 use hookseal_core::retention::RetentionHours;
 use hookseal_core::time::Timestamp;
@@ -88,6 +89,8 @@ struct Settings {
 
 struct Flight {
     delivery: Delivery,
+    /// Length of the sealed payload.
+    bytes: usize,
     abort: AbortHandle,
     /// Set once the exchange is over: what came of it must be recorded, not thrown away.
     landed: Rc<Cell<bool>>,
@@ -268,13 +271,13 @@ impl EndpointActor {
         context.spawn(claimed.into_actor(self).map(move |claimed, actor, context| {
             match claimed {
                 Ok(claimed) => {
-                    for claimed in claimed {
-                        let id = claimed.delivery.id.clone();
-                        actor.lane.on_claimed(id.clone());
-                        actor.cargo.insert(id, (claimed, None));
-                    }
+                    let beyond = actor.load_cargo(claimed);
                     for id in ids.iter().filter(|id| !actor.cargo.contains_key(*id)) {
                         actor.lane.on_unclaimed(id);
+                    }
+                    if !beyond.is_empty() {
+                        actor.lane.on_full();
+                        actor.give_back(beyond, context);
                     }
                     actor.pump(context);
                 }
@@ -286,6 +289,27 @@ impl EndpointActor {
                 }
             }
         }));
+    }
+
+    /// Takes what was claimed aboard, as far as the endpoint's share of memory goes; answers what
+    /// is beyond it. One always fits.
+    fn load_cargo(&mut self, claimed: Vec<Claimed>) -> Vec<Delivery> {
+        let waiting = self.cargo.values().map(|(claimed, _)| claimed.sealed.len());
+        let mut held =
+            waiting.chain(self.flying.values().map(|flight| flight.bytes)).sum::<usize>();
+        let mut beyond = Vec::new();
+        for claimed in claimed {
+            let bytes = claimed.sealed.len();
+            if held > 0 && held + bytes > ENDPOINT_BYTES {
+                beyond.push(claimed.delivery);
+            } else {
+                held += bytes;
+                let id = claimed.delivery.id.clone();
+                self.lane.on_claimed(id.clone());
+                self.cargo.insert(id, (claimed, None));
+            }
+        }
+        beyond
     }
 
     fn refill(&mut self, limit: usize, now: Timestamp, context: &mut Context<Self>) {
@@ -347,7 +371,7 @@ impl EndpointActor {
             let delay = self.tools.clock.now().since(delivery.created_at);
             metrics::FIRST_ATTEMPT_SECONDS.observe(delay.as_secs_f64());
         }
-        let id = delivery.id.clone();
+        let (id, bytes) = (delivery.id.clone(), letter.sealed.len());
         let (tools, courier, token) = (self.tools.clone(), self.courier.clone(), self.token);
         let flown = delivery.clone();
         let landed = Rc::new(Cell::new(false));
@@ -359,7 +383,8 @@ impl EndpointActor {
             drop(memory);
             landing
         });
-        self.flying.insert(id.clone(), Flight { delivery, abort: task.abort_handle(), landed });
+        self.flying
+            .insert(id.clone(), Flight { delivery, bytes, abort: task.abort_handle(), landed });
         context.spawn(task.into_actor(self).map(move |landing, actor, context| {
             actor.flying.remove(&id);
             match landing {

@@ -13,7 +13,7 @@ use hookseal_core::budget::Budget;
 use hookseal_core::delivery::ClaimToken;
 use hookseal_core::gate::{Gate, Reservation};
 use hookseal_core::id::{DeliveryId, EndpointId};
-use hookseal_core::limits::SEALED_BYTES_IN_MEMORY;
+use hookseal_core::limits::{RESERVED_BYTES, SEALED_BYTES_IN_MEMORY};
 use hookseal_core::ports::{Claimed, Clock, Dispatch, HandOver};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
@@ -163,7 +163,7 @@ impl Switchboard {
 
 impl Dispatch for Switchboard {
     fn reserve(&self, endpoint: &EndpointId, bytes: usize) -> Option<Reservation> {
-        if self.closed.load(Ordering::Acquire) {
+        if bytes > RESERVED_BYTES || self.closed.load(Ordering::Acquire) {
             return None;
         }
         let gate = self.lines.read().get(endpoint)?.gate.clone();

@@ -67,7 +67,8 @@ impl Client {
 
     /// Whether any delivery is still under way.
     pub(crate) async fn unsettled(&self, key: &str) -> Result<bool> {
-        for status in ["pending", "delivering"] {
+        // Twice: one that moves between the two may be missed by both questions.
+        for status in ["pending", "delivering", "pending", "delivering"] {
             let path = format!("/v1/webhooks/deliveries?limit=1&status={status}");
             let answer = self.send(key, awc::http::Method::GET, &path, None).await?;
             if answer["data"].as_array().is_some_and(|items| !items.is_empty()) {

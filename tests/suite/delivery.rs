@@ -170,18 +170,18 @@ fn a_rate_limit_holds() {
     let daemon = home.start();
     let tenant = daemon.tenant();
     let receiver = Receiver::start(Behaviour::Accept);
-    tenant.register(&receiver, json!({ "rate_limit_per_second": 20 }));
-    let events: Vec<_> = (0..60).map(|n| tenant.event(&format!("vs_{n}"), json!({}))).collect();
+    tenant.register(&receiver, json!({ "rate_limit_per_second": 5 }));
+    let events: Vec<_> = (0..15).map(|n| tenant.event(&format!("vs_{n}"), json!({}))).collect();
     tenant.platform.post("/v1/platform/events/batch", json!(events)).ok();
     tenant.settle(SOON);
     let at: Vec<_> = receiver.arrivals().iter().map(|arrival| arrival.at).collect();
-    assert_eq!(at.len(), 60);
+    assert_eq!(at.len(), 15);
     let second = Duration::from_secs(1);
     let busiest = at
         .iter()
         .map(|from| at.iter().filter(|at| **at >= *from && **at - *from < second).count())
         .max();
-    assert!(busiest <= Some(22), "{busiest:?} in one second");
+    assert!(busiest <= Some(7), "{busiest:?} in one second");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_receiver_that_hangs_fails_by_timeout_and_delays_nobody() {
     for n in 0..20 {
         tenant.publish(&format!("vs_{n}"), json!({}));
     }
-    wait(Duration::from_millis(1500), "the healthy one", || healthy.accepted() == 20);
+    wait(Duration::from_secs(7), "the healthy one", || healthy.accepted() == 20);
     tenant.settle(SOON);
     let failed = tenant.deliveries(&format!("&endpoint_id={stuck}"));
     assert!(failed.iter().all(|d| d["status"] == "failed" && d["last_status_code"].is_null()));
@@ -235,4 +235,23 @@ fn over_capacity_a_publish_hears_503_and_is_not_stored() {
     }
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
     assert_eq!(tenant.deliveries("").len(), accepted * 50, "a refused publish leaves no trace");
+}
+
+#[test]
+fn large_payloads_of_a_hanging_receiver_hold_a_bounded_share_of_memory() {
+    let home =
+        Home::new(&[("HOOKSEAL_ATTEMPT_TIMEOUT", "3s"), ("HOOKSEAL_RETRY_SCHEDULE", "none")]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Hang);
+    tenant.register(&receiver, json!({}));
+    let data = json!({ "x": "y".repeat(250 * 1024) });
+    for n in 0..40 {
+        tenant.publish(&format!("vs_{n}"), data.clone());
+    }
+    // Some 340 KB each, of which 8 MiB may be claimed at once.
+    wait(SOON, "the first attempts", || receiver.arrived() >= 20);
+    assert!(tenant.deliveries("&status=delivering").len() <= 25);
+    tenant.settle(Duration::from_secs(30));
+    assert_eq!((receiver.arrived(), tenant.deliveries("&status=failed").len()), (40, 40));
 }
