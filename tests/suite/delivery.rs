@@ -187,7 +187,7 @@ fn a_rate_limit_holds() {
 #[test]
 fn a_receiver_that_hangs_fails_by_timeout_and_delays_nobody() {
     let home =
-        Home::new(&[("HOOKSEAL_RETRY_SCHEDULE", "none"), ("HOOKSEAL_ATTEMPT_TIMEOUT", "2s")]);
+        Home::new(&[("HOOKSEAL_RETRY_SCHEDULE", "none"), ("HOOKSEAL_ATTEMPT_TIMEOUT", "8s")]);
     let daemon = home.start();
     let tenant = daemon.tenant();
     let (hanging, healthy) = (Receiver::start(Behaviour::Hang), Receiver::start(Behaviour::Accept));
