@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::access::{ApiKey, ApiKeyFields, Caller, Organization, OrganizationChange};
-use crate::delivery::{Delivery, RequeueRefusal};
+use crate::delivery::{Attempt, Delivery, RequeueRefusal};
 use crate::endpoint::{Endpoint, EndpointFields, judge_name};
 use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, EventWithDeliveries};
@@ -362,6 +362,12 @@ impl Admin {
     /// One delivery.
     pub async fn delivery(&self, caller: &Caller, id: &DeliveryId) -> Result<Delivery> {
         let found = self.parts.store.delivery(caller.reader()?, id).await?;
+        found.ok_or(Error::NotFound(Thing::Delivery))
+    }
+
+    /// All attempts of a delivery, oldest first.
+    pub async fn attempts(&self, caller: &Caller, id: &DeliveryId) -> Result<Vec<Attempt>> {
+        let found = self.parts.store.attempts(caller.reader()?, id).await?;
         found.ok_or(Error::NotFound(Thing::Delivery))
     }
 

@@ -381,6 +381,13 @@ pub trait Archive: Send + Sync {
         organization: &OrganizationId,
         id: &DeliveryId,
     ) -> Result<Option<Delivery>>;
+    /// All attempts of one delivery of the organization, oldest first, those before a retry by hand
+    /// included.
+    async fn attempts(
+        &self,
+        organization: &OrganizationId,
+        id: &DeliveryId,
+    ) -> Result<Option<Vec<Attempt>>>;
     /// Deliveries of the organization, newest first.
     async fn deliveries(
         &self,

@@ -59,3 +59,14 @@ pub(super) async fn retry(
     let delivery = api.admin.retry(&caller, &id).await?;
     Ok(success(StatusCode::OK, &views::delivery(&delivery)))
 }
+
+pub(super) async fn attempts(
+    Reader(caller): Reader,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = DeliveryId::parse("delivery_id", &id)?;
+    let attempts = api.admin.attempts(&caller, &id).await?;
+    let attempts: Vec<_> = attempts.iter().map(views::attempt).collect();
+    Ok(success(StatusCode::OK, &attempts))
+}

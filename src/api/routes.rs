@@ -33,6 +33,7 @@ pub fn configure(config: &mut ServiceConfig) {
         on("/v1/webhooks/keys/{id}/reactivate").post(keys::reactivate),
         on("/v1/webhooks/deliveries").get(deliveries::list),
         on("/v1/webhooks/deliveries/{id}").get(deliveries::get),
+        on("/v1/webhooks/deliveries/{id}/attempts").get(deliveries::attempts),
         on("/v1/webhooks/deliveries/{id}/retry").post(deliveries::retry),
         on("/v1/webhooks/events").get(events::list),
         on("/v1/webhooks/events/{id}").get(events::get),

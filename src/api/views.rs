@@ -1,10 +1,11 @@
 //! What callers see: members in wire order (contract 1.3 to 1.8).
 
 use hookseal_core::access::Organization;
-use hookseal_core::delivery::{Delivery, FailureReason, Status};
+use hookseal_core::delivery::{Attempt, Delivery, FailureReason, Status};
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::EventWithDeliveries;
 use hookseal_core::key::{ALGORITHM, EncryptionKey, KEY_TYPE};
+use hookseal_core::outcome::ErrorKind;
 use hookseal_core::retention::RetentionReason;
 use hookseal_core::time::Timestamp;
 use serde::Serialize;
@@ -130,6 +131,24 @@ pub(super) fn delivery(delivery: &Delivery) -> DeliveryView<'_> {
         updated_at: progress.updated_at,
         webhook_encryption_key_id: delivery.key_id.as_ref().map(|id| id.as_str()),
         webhook_endpoint_id: delivery.endpoint_id.as_str(),
+    }
+}
+
+/// One attempt: its code or the kind of fault, how long it took, and when it was.
+#[derive(Serialize)]
+pub(super) struct AttemptView {
+    attempted_at: Timestamp,
+    duration_ms: u128,
+    status_code: Option<u16>,
+    error_kind: Option<ErrorKind>,
+}
+
+pub(super) fn attempt(attempt: &Attempt) -> AttemptView {
+    AttemptView {
+        attempted_at: attempt.at,
+        duration_ms: attempt.duration.as_millis(),
+        status_code: attempt.status_code,
+        error_kind: attempt.error,
     }
 }
 

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use hookseal_core::delivery::Delivery;
+use hookseal_core::delivery::{Attempt, Delivery};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::event::EventWithDeliveries;
 use hookseal_core::id::{DeliveryId, EventId, OrganizationId, floor_id};
 use hookseal_core::page::{Page, PageRequest};
 use hookseal_core::ports::{Archive, DeliveryFilter, EventFilter};
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{delivery, event};
+use hookseal_entity::{delivery, delivery_attempt, event};
 use sea_orm::{
     ColumnTrait, DatabaseConnection, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect,
 };
@@ -110,6 +110,36 @@ impl Archive for SqlStore {
                 .await
                 .map_err(unavailable)?;
             row.map(rows::delivery).transpose()
+        })
+        .await
+    }
+
+    async fn attempts(
+        &self,
+        organization: &OrganizationId,
+        id: &DeliveryId,
+    ) -> Result<Option<Vec<Attempt>>> {
+        use delivery_attempt::Column::{DeliveryId, Id};
+        let (db, organization, id) = (self.readers(), organization.to_string(), id.to_string());
+        self.run(async move {
+            let row = delivery::Entity::find_by_id(&id)
+                .filter(delivery::Column::OrganizationId.eq(organization))
+                .one(&db)
+                .await
+                .map_err(unavailable)?;
+            let Some(row) = row else { return Ok(None) };
+            let replaced = delivery_attempt::Entity::find()
+                .filter(DeliveryId.eq(id))
+                .order_by(Id, Order::Asc)
+                .all(&db)
+                .await
+                .map_err(unavailable)?;
+            let mut attempts: Vec<Attempt> =
+                replaced.into_iter().map(rows::attempt).collect::<Result<_>>()?;
+            attempts.extend(rows::delivery(row)?.progress.last_attempt);
+            // One that was replaced between the two reads would stand twice.
+            attempts.dedup();
+            Ok(Some(attempts))
         })
         .await
     }

@@ -222,6 +222,16 @@ pub(super) fn attempt_row(
     }
 }
 
+pub(super) fn attempt(row: delivery_attempt::Model) -> Result<Attempt> {
+    let status_code = row.status_code.map(u16::try_from).transpose();
+    Ok(Attempt {
+        at: Timestamp::from_ms(row.attempted_at_ms),
+        duration: Duration::from_millis(row.duration_ms.unsigned_abs()),
+        status_code: status_code.map_err(|_| broken("a stored attempt"))?,
+        error: word(row.error.as_deref(), ErrorKind::parse)?,
+    })
+}
+
 /// The delivery of a row, or none when it does not read: one bad row must not stop the others.
 pub(super) fn readable(row: delivery::Model) -> Option<Delivery> {
     let id = row.id.clone();

@@ -199,3 +199,41 @@ fn one_key_is_active_at_a_time() {
     assert_eq!(refused(&foreign), (404, "NOT_FOUND".into()));
     assert_eq!(foreign.json()["error"]["message"], "Webhook encryption key not found.");
 }
+
+#[test]
+fn every_attempt_is_told_with_its_code_or_fault() {
+    let home = Home::new(&[
+        ("HOOKSEAL_RETRY_SCHEDULE", "10ms,10ms"),
+        ("HOOKSEAL_ATTEMPT_TIMEOUT", "300ms"),
+    ]);
+    let daemon = home.start();
+    let (tenant, other) = (daemon.tenant(), daemon.tenant());
+    let receiver = Receiver::start(Behaviour::Answer(503));
+    tenant.register(&receiver, json!({}));
+    tenant.publish("vs_1", json!({}));
+    tenant.settle(SOON);
+    let id = only_delivery(&tenant)["id"].as_str().unwrap().to_owned();
+    receiver.behave(Behaviour::Hang);
+    post(&tenant.caller, &format!("/v1/webhooks/deliveries/{id}/retry")).ok();
+    tenant.settle(SOON);
+    let path = format!("/v1/webhooks/deliveries/{id}/attempts");
+    let attempts = tenant.caller.get(&path).ok();
+    let told: Vec<_> = attempts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| (attempt["status_code"].clone(), attempt["error_kind"].clone()))
+        .collect();
+    let (answered, timed_out) = ((json!(503), Value::Null), (Value::Null, json!("timeout")));
+    assert_eq!(told[..3], [answered.clone(), answered.clone(), answered]);
+    assert_eq!(told[3..], [timed_out.clone(), timed_out.clone(), timed_out]);
+    assert!(attempts[3]["duration_ms"].as_u64() >= Some(290), "{attempts}");
+    assert!(
+        attempts
+            .as_array()
+            .unwrap()
+            .windows(2)
+            .all(|two| { two[0]["attempted_at"].as_str() <= two[1]["attempted_at"].as_str() })
+    );
+    assert_eq!(refused(&other.caller.get(&path)), (404, "NOT_FOUND".into()));
+}
