@@ -98,6 +98,9 @@ impl Connections {
                         .journal_mode(SqliteJournalMode::Wal)
                         .synchronous(SqliteSynchronous::Full)
                         .foreign_keys(true)
+                        // Negative is KiB: what a long backlog reads must not stay in memory five
+                        // times over, and the system caches the file anyway.
+                        .pragma("cache_size", "-512")
                         .busy_timeout(PATIENCE)
                         .statement_cache_capacity(256)
                 });
