@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use hookseal_core::admin::{Admin, AdminParts};
@@ -21,15 +21,16 @@ use hookseal_core::time::Timestamp;
 
 use crate::actors::Tools;
 use crate::actors::janitor::Janitor;
-use crate::actors::stager;
 use crate::actors::supervisor::{DrainAll, Supervisor};
 use crate::actors::switchboard::Switchboard;
-use crate::api::{self, Api, KnownKeys, Readiness};
+use crate::actors::{replacer, stager};
+use crate::api::{self, Api, KnownKeys, Meter, Readiness};
 use crate::clock::AnchoredClock;
 use crate::config::{Config, make_data_dir};
 use crate::courier::tls_config;
 use crate::crypto::SystemEntropy;
 use crate::crypto::seal::JoseSealer;
+use crate::crypto::session::SessionVerifier;
 use crate::crypto::vault::{KeyVault, MasterKey};
 use crate::metrics;
 use crate::schedule::memory::MemorySchedule;
@@ -39,6 +40,8 @@ use crate::store::{Connections, NodeLock, SqlStore, sqlite_file};
 const RELEASE_BATCH: usize = 500;
 /// With at most so many in flight, the death of the process is counted against each.
 const SUSPECTS: usize = 4;
+/// How often the counts of requests are written.
+const COUNTS_EVERY: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
 
@@ -217,25 +220,34 @@ impl Daemon {
             None => admin.create_first_platform_key().await?,
         };
         let platform_key = config.platform_key.as_ref();
+        let intake = Arc::new(Intake::new(IntakeParts {
+            store: store.clone(),
+            sealer: foundation.sealer.clone(),
+            vault: foundation.vault.clone(),
+            dispatch: switchboard.clone(),
+            clock: clock.clone(),
+            minter: foundation.minter.clone(),
+            catalogue: Arc::new(config.catalogue.clone()),
+            rules,
+        }));
+        actix::spawn(replacer::run(intake.clone(), switchboard.clone()));
         let api = Data::new(Api {
             graphql: hookseal_graphql::schema(admin.clone()),
             admin,
-            intake: Intake::new(IntakeParts {
-                store: store.clone(),
-                sealer: foundation.sealer.clone(),
-                vault: foundation.vault.clone(),
-                dispatch: switchboard.clone(),
-                clock,
-                minter: foundation.minter.clone(),
-                catalogue: Arc::new(config.catalogue.clone()),
-                rules,
-            }),
+            intake,
+            openapi: api::openapi_document(&config.catalogue).to_string().into(),
+            sessions: session_verifier(config)?,
+            session_cookie: config.sessions.cookie.clone(),
+            origins: config.sessions.origins.clone(),
+            meter: Meter::new(config.requests_per_minute, clock.now()),
+            clock,
             store,
             platform_key_hash: platform_key.map(|key| foundation.vault.hash_api_key(key.expose())),
             vault: foundation.vault.clone(),
             readiness: Readiness::default(),
             known_keys: KnownKeys::default(),
         });
+        actix::spawn(flush_counts(api.clone()));
         let (address, server) = serve(config, listener, api.clone(), cores)?;
         let handle = server.handle();
         let served = actix::spawn(server);
@@ -279,7 +291,29 @@ impl Daemon {
         for arbiter in self.arbiters {
             arbiter.stop();
         }
+        self.api.meter.flush(&*self.api.store).await;
         self.connections.close().await;
+    }
+}
+
+fn session_verifier(config: &Config) -> Result<SessionVerifier> {
+    let sessions = &config.sessions;
+    let jwks = match &sessions.jwks_file {
+        None => None,
+        Some(file) => Some(
+            std::fs::read_to_string(file)
+                .map_err(|_| Error::invalid("session_jwks_file", "a readable file"))?,
+        ),
+    };
+    let (issuer, audience) = (sessions.issuer.clone(), sessions.audience.clone());
+    SessionVerifier::new(sessions.secret.as_ref(), jwks.as_deref(), issuer, audience)
+}
+
+/// Writes the counts of requests every now and then.
+async fn flush_counts(api: Data<Api>) {
+    loop {
+        tokio::time::sleep(COUNTS_EVERY).await;
+        api.meter.flush(&*api.store).await;
     }
 }
 
@@ -307,11 +341,13 @@ fn serve(
     api: Data<Api>,
     workers: usize,
 ) -> Result<(SocketAddr, actix_web::dev::Server)> {
+    let origins = config.sessions.origins.clone();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(api.clone())
             .configure(api::configure)
             .wrap(from_fn(api::timed))
+            .wrap(Condition::new(!origins.is_empty(), api::cors(&origins)))
             .wrap(api::security_headers())
     })
     .workers(workers)

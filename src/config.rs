@@ -11,6 +11,7 @@ use std::time::Duration;
 use hookseal_core::admin::Quotas;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::event::{Catalogue, EventType};
+use hookseal_core::limits::REQUESTS_PER_MINUTE;
 use hookseal_core::ports::Secret;
 use hookseal_core::retry::{RetrySchedule, parse_duration};
 use hookseal_core::target::{Network, TargetRules};
@@ -27,6 +28,52 @@ pub enum LogFormat {
     Text,
     /// For machines, a JSON object a line.
     Json,
+}
+
+/// Settings of dashboard sessions.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    /// Shared secret of tokens signed by HS256.
+    pub secret: Option<Secret>,
+    /// A file with a JWK set that tokens may be signed by.
+    pub jwks_file: Option<PathBuf>,
+    /// `iss` that tokens must have.
+    pub issuer: Option<String>,
+    /// `aud` that tokens must have.
+    pub audience: Option<String>,
+    /// Name of the cookie that may carry the token.
+    pub cookie: String,
+    /// Origins of dashboards, such as `https://dashboard.example.com`.
+    pub origins: Vec<String>,
+}
+
+impl Sessions {
+    fn take(settings: &mut Settings) -> Result<Self> {
+        let rule = "origins such as https://dashboard.example.com, separated by commas";
+        let origins = settings.take("dashboard_origins", rule, |value| {
+            value.split(',').map(|text| origin(text.trim())).collect()
+        })?;
+        Ok(Self {
+            secret: settings.text("session_secret").map(Secret::new),
+            jwks_file: settings.text("session_jwks_file").map(PathBuf::from),
+            issuer: settings.text("session_issuer"),
+            audience: settings.text("session_audience"),
+            cookie: settings
+                .take("session_cookie", "a name of letters, digits, - and _", |value| {
+                    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+                    value.bytes().all(plain).then(|| value.to_owned())
+                })?
+                .unwrap_or_else(|| "hookseal_session".to_owned()),
+            origins: origins.unwrap_or_default(),
+        })
+    }
+}
+
+/// An origin as browsers send it; none when `text` is anything more or less.
+fn origin(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let origin = url.origin().ascii_serialization();
+    (matches!(url.scheme(), "http" | "https") && origin == text).then_some(origin)
 }
 
 /// All settings.
@@ -60,6 +107,10 @@ pub struct Config {
     pub history: Duration,
     /// How much an organization may have.
     pub quotas: Quotas,
+    /// Requests a minute of one API key or dashboard user.
+    pub requests_per_minute: u32,
+    /// What dashboard sessions are signed with, and where they come from.
+    pub sessions: Sessions,
     /// Log filter.
     pub log: String,
     /// Log format.
@@ -136,6 +187,11 @@ impl Config {
                 endpoints: settings.count("endpoints_per_organization", 50)?,
                 keys: settings.count("keys_per_endpoint", 20)?,
             },
+            requests_per_minute: settings
+                .count("requests_per_minute", REQUESTS_PER_MINUTE)?
+                .try_into()
+                .unwrap_or(u32::MAX),
+            sessions: Sessions::take(&mut settings)?,
             log: settings.text("log").unwrap_or_else(|| "hookseal=info,warn".to_owned()),
             log_format: settings
                 .take("log_format", "text or json", |v| match v {
@@ -312,6 +368,10 @@ mod tests {
             ("log_format",                 "xml"),
             ("endpoints_per_organization", "0"),
             ("allow_targets",              "10.0.0.0"),
+            ("requests_per_minute",        "0"),
+            ("session_cookie",             "a=b"),
+            ("dashboard_origins",          "https://a.example/path"),
+            ("dashboard_origins",          "ftp://a.example"),
             ("redis_url",                  "redis://localhost"),
             ("lissten",                    "127.0.0.1:1"),
         ] {

@@ -20,6 +20,8 @@ need postgresql postgres_bin
 need nodejs 'node --version'
 need npm 'npm --version'
 need python3-jwcrypto '/usr/bin/python3 -c "import jwcrypto"'
+need python3-venv '/usr/bin/python3 -c "import ensurepip"'
+need chromium 'chromium --version'
 if [ "${#missing[@]}" -gt 0 ]; then
   as_root=()
   if [ "$(id -u)" -ne 0 ]; then

@@ -79,8 +79,12 @@ pub struct ApiKey {
     pub scopes: Vec<Scope>,
     /// Whatever its owner wants to remember with it.
     pub metadata: Map<String, Value>,
+    /// Requests that it made.
+    pub request_count: u64,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
 }
 
 /// An API key as a caller gives it.
@@ -102,19 +106,7 @@ impl ApiKeyFields {
         organization_id: OrganizationId,
         now: Timestamp,
     ) -> Result<ApiKey> {
-        let known = Scope::ALL.map(Scope::as_str).join(", ");
-        if self.permissions.is_empty() {
-            return Err(Error::invalid("permissions", format!("at least one of {known}")));
-        }
-        let mut scopes = Vec::new();
-        for (i, permission) in self.permissions.iter().enumerate() {
-            let scope = Scope::parse(permission).ok_or_else(|| {
-                Error::invalid(format!("permissions[{i}]"), format!("one of {known}"))
-            })?;
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
-            }
-        }
+        let scopes = judge_permissions(&self.permissions)?;
         judge_metadata(&self.metadata)?;
         Ok(ApiKey {
             id,
@@ -123,9 +115,93 @@ impl ApiKeyFields {
             enabled: true,
             scopes,
             metadata: self.metadata,
+            request_count: 0,
             created_at: now,
+            updated_at: now,
         })
     }
+}
+
+/// A change of an API key as a caller gives it: each may be left out.
+#[derive(Clone, Debug, Default)]
+pub struct ApiKeyChangeFields {
+    /// 1 to 120 characters.
+    pub name: Option<String>,
+    /// Whether it is accepted.
+    pub enabled: Option<bool>,
+    /// At least one scope.
+    pub permissions: Option<Vec<String>>,
+    /// At most 20 entries, which replace all that were there.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// A change of an API key that passed every rule.
+#[derive(Clone, Debug)]
+pub struct ApiKeyChange {
+    name: Option<String>,
+    enabled: Option<bool>,
+    scopes: Option<Vec<Scope>>,
+    metadata: Option<Map<String, Value>>,
+}
+
+impl ApiKeyChangeFields {
+    /// Names of what is to be changed.
+    pub fn names(&self) -> Vec<&'static str> {
+        let given = [
+            ("name", self.name.is_some()),
+            ("enabled", self.enabled.is_some()),
+            ("permissions", self.permissions.is_some()),
+            ("metadata", self.metadata.is_some()),
+        ];
+        given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+    }
+
+    /// Judges a change; at least one must be asked for.
+    pub fn judge(self) -> Result<ApiKeyChange> {
+        if self.names().is_empty() {
+            let expected = "at least one of name, enabled, permissions, metadata";
+            return Err(Error::invalid("body", expected));
+        }
+        self.metadata.as_ref().map(judge_metadata).transpose()?;
+        Ok(ApiKeyChange {
+            name: self.name.map(judge_name).transpose()?,
+            enabled: self.enabled,
+            scopes: self.permissions.as_deref().map(judge_permissions).transpose()?,
+            metadata: self.metadata,
+        })
+    }
+}
+
+impl ApiKeyChange {
+    /// `key` with this change, made at `now`.
+    pub fn apply(self, before: ApiKey, now: Timestamp) -> ApiKey {
+        ApiKey {
+            name: self.name.unwrap_or(before.name),
+            enabled: self.enabled.unwrap_or(before.enabled),
+            scopes: self.scopes.unwrap_or(before.scopes),
+            metadata: self.metadata.unwrap_or(before.metadata),
+            updated_at: now,
+            ..before
+        }
+    }
+}
+
+/// At least one scope, each known; one that is named twice is kept once.
+fn judge_permissions(permissions: &[String]) -> Result<Vec<Scope>> {
+    let known = Scope::ALL.map(Scope::as_str).join(", ");
+    if permissions.is_empty() {
+        return Err(Error::invalid("permissions", format!("at least one of {known}")));
+    }
+    let mut scopes = Vec::new();
+    for (i, permission) in permissions.iter().enumerate() {
+        let scope = Scope::parse(permission).ok_or_else(|| {
+            Error::invalid(format!("permissions[{i}]"), format!("one of {known}"))
+        })?;
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    Ok(scopes)
 }
 
 /// Contract 2.10: at most 20 entries; names of 1 to 64 of `A-Z a-z 0-9 _ . : -`; values are text of
@@ -183,17 +259,67 @@ impl OrganizationChange {
     }
 }
 
+/// What somebody at a dashboard is in an organization; a higher role has the rights of the lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Reads.
+    Member,
+    /// Changes.
+    Admin,
+    /// Sees signing secrets, too.
+    Owner,
+}
+
+impl Role {
+    /// Every role, from the lowest.
+    pub const ALL: [Self; 3] = [Self::Member, Self::Admin, Self::Owner];
+
+    /// The role as the contract spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// The highest of several roles joined by commas; none when one is unknown, repeated or set off
+    /// by a space (contract 7.3).
+    pub fn highest(joined: &str) -> Option<Self> {
+        let mut found = Vec::new();
+        for word in joined.split(',') {
+            let role = Self::ALL.into_iter().find(|role| role.as_str() == word)?;
+            if found.contains(&role) {
+                return None;
+            }
+            found.push(role);
+        }
+        found.into_iter().max()
+    }
+}
+
 /// Who is calling, after authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// The platform: publishes, and makes organizations.
     Platform,
     /// An organization's key.
-    Organization {
+    Key {
+        /// The record of the key.
+        id: ApiKeyId,
         /// The tenant that every query is bound to.
-        id: OrganizationId,
+        organization: OrganizationId,
         /// What the key may do.
         scopes: Vec<Scope>,
+    },
+    /// Somebody at a dashboard.
+    Member {
+        /// The tenant that every query is bound to.
+        organization: OrganizationId,
+        /// The platform's id of the user.
+        user: String,
+        /// What the user may do; nothing without a role.
+        role: Option<Role>,
     },
 }
 
@@ -202,26 +328,41 @@ impl Caller {
     pub fn platform(&self) -> Result<()> {
         match self {
             Self::Platform => Ok(()),
-            Self::Organization { .. } => Err(Error::Denied),
+            Self::Key { .. } | Self::Member { .. } => Err(Error::Denied),
         }
     }
 
     /// The tenant, if the caller may read its webhooks.
     pub fn reader(&self) -> Result<&OrganizationId> {
-        self.holding(&[Scope::WebhooksRead, Scope::WebhooksWrite])
+        self.holding(&[Scope::WebhooksRead, Scope::WebhooksWrite], Role::Member)
     }
 
     /// The tenant, if the caller may change its webhooks.
     pub fn writer(&self) -> Result<&OrganizationId> {
-        self.holding(&[Scope::WebhooksWrite])
+        self.holding(&[Scope::WebhooksWrite], Role::Admin)
     }
 
-    fn holding(&self, any_of: &[Scope]) -> Result<&OrganizationId> {
+    /// The tenant, if the caller may see its signing secrets.
+    pub fn revealer(&self) -> Result<&OrganizationId> {
+        self.holding(&[Scope::WebhooksWrite], Role::Owner)
+    }
+
+    /// The tenant, if the caller may manage its API keys: no key may, whatever its scopes.
+    pub fn keyholder(&self) -> Result<&OrganizationId> {
+        self.holding(&[], Role::Admin)
+    }
+
+    fn holding(&self, any_of: &[Scope], at_least: Role) -> Result<&OrganizationId> {
         match self {
-            Self::Organization { id, scopes } if any_of.iter().any(|s| scopes.contains(s)) => {
-                Ok(id)
+            Self::Key { organization, scopes, .. }
+                if any_of.iter().any(|scope| scopes.contains(scope)) =>
+            {
+                Ok(organization)
             }
-            Self::Organization { .. } | Self::Platform => Err(Error::Denied),
+            Self::Member { organization, role: Some(role), .. } if *role >= at_least => {
+                Ok(organization)
+            }
+            Self::Key { .. } | Self::Member { .. } | Self::Platform => Err(Error::Denied),
         }
     }
 }
@@ -234,17 +375,33 @@ mod tests {
     #[rustfmt::skip] // the columns carry the meaning
     fn rights_follow_the_table() {
         use Scope::*;
-        let key = |scopes: &[Scope]| Caller::Organization {
-            id: OrganizationId::from_row("org"),
+        let key = |scopes: &[Scope]| Caller::Key {
+            id: ApiKeyId::from_row("key"),
+            organization: OrganizationId::from_row("org"),
             scopes: scopes.to_vec(),
         };
-        for (caller,                       platform, reads, writes) in [
-            (Caller::Platform,             true,     false, false),
-            (key(&[WebhooksRead]),         false,    true,  false),
-            (key(&[WebhooksWrite]),        false,    true,  true),
-            (key(&[SessionsWrite]),        false,    false, false),
-            (key(&[]),                     false,    false, false),
+        let member = |roles| Caller::Member {
+            organization: OrganizationId::from_row("org"),
+            user: "user".into(),
+            role: Role::highest(roles),
+        };
+        for (caller,                       platform, reads, writes, reveals, keys) in [
+            (Caller::Platform,             true,     false, false,  false,   false),
+            (key(&[WebhooksRead]),         false,    true,  false,  false,   false),
+            (key(&[WebhooksWrite]),        false,    true,  true,   true,    false),
+            (key(&[SessionsWrite]),        false,    false, false,  false,   false),
+            (key(&[]),                     false,    false, false,  false,   false),
+            (member("owner"),              false,    true,  true,   true,    true),
+            (member("admin"),              false,    true,  true,   false,   true),
+            (member("member"),             false,    true,  false,  false,   false),
+            (member("member,owner"),       false,    true,  true,   true,    true),
+            (member("admin,admin"),        false,    false, false,  false,   false),
+            (member("admin, member"),      false,    false, false,  false,   false),
+            (member("root"),               false,    false, false,  false,   false),
+            (member(""),                   false,    false, false,  false,   false),
         ] {
+            assert_eq!(caller.revealer().is_ok(), reveals, "{caller:?}");
+            assert_eq!(caller.keyholder().is_ok(), keys, "{caller:?}");
             assert_eq!(caller.platform().is_ok(), platform, "{caller:?}");
             assert_eq!(caller.reader().is_ok(), reads, "{caller:?}");
             assert_eq!(caller.writer().is_ok(), writes, "{caller:?}");

@@ -2,17 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::access::{ApiKey, ApiKeyFields, Caller, Organization, OrganizationChange};
+use serde_json::{Map, Value, json};
+
+use crate::access::{
+    ApiKey, ApiKeyChangeFields, ApiKeyFields, Caller, Organization, OrganizationChange,
+};
+use crate::audit::{Action, Actor, AuditEntry};
 use crate::delivery::{Attempt, Delivery, RequeueRefusal};
 use crate::endpoint::{Endpoint, EndpointFields, judge_name};
 use crate::error::{Conflict, Error, Result, Thing};
-use crate::event::{Catalogue, EventWithDeliveries};
-use crate::id::{DeliveryId, EndpointId, EventId, KeyId, Minter, OrganizationId};
+use crate::event::{Catalogue, EventWithDeliveries, judge_idempotency_key};
+use crate::id::{ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, Minter, OrganizationId};
 use crate::key::{EncryptionKey, KeyFields};
 use crate::limits::{ENDPOINTS, KEYS};
 use crate::page::{Page, PageRequest};
 use crate::ports::{
-    Clock, DeliveryFilter, EndpointFilter, EventFilter, Requeue, Sealer, Secret, Store, Vault,
+    AuditFilter, Clock, DeliveryFilter, Destination, EndpointFilter, EventFilter, Idempotency,
+    Inserted, Requeue, Sealer, Secret, Store, Vault,
 };
 use crate::retry::RetrySchedule;
 use crate::target::TargetRules;
@@ -91,7 +97,11 @@ impl Admin {
             created_at: now,
             updated_at: now,
         };
-        self.parts.store.insert_organization(&organization).await?;
+        let metadata = described(json!({ "name": organization.name }));
+        let id = organization.id.clone();
+        let entry =
+            self.entry(&id, Actor::System, Action::OrganizationCreated, id.as_str(), metadata);
+        self.parts.store.insert_organization(&organization, entry).await?;
         Ok(organization)
     }
 
@@ -113,17 +123,53 @@ impl Admin {
         name: Option<String>,
         frozen: Option<bool>,
     ) -> Result<Organization> {
+        let action = match frozen {
+            Some(true) => Action::OrganizationFrozen,
+            Some(false) => Action::OrganizationThawed,
+            None => Action::OrganizationUpdated,
+        };
+        let metadata = name.as_ref().map(|name| described(json!({ "name": name })));
         let change = OrganizationChange::judge(name, frozen)?;
-        let now = self.parts.clock.now();
-        let change = Box::new(move |organization| change.apply(organization, now));
-        let changed = self.parts.store.change_organization(id, change).await?;
+        let entry =
+            self.entry(id, Actor::System, action, id.as_str(), metadata.unwrap_or_default());
+        let now = entry.created_at;
+        let change = Box::new(move |organization| Ok(change.apply(organization, now)));
+        let changed = self.parts.store.change_organization(id, change, entry).await?;
         changed.ok_or(Error::NotFound(Thing::Organization))
     }
 
-    /// Makes an API key of an organization. The key is answered once and stored as a keyed hash.
+    /// Deletes an organization and, in time, everything that it has.
+    pub async fn delete_organization(&self, id: &OrganizationId) -> Result<()> {
+        if self.parts.store.delete_organization(id, self.parts.clock.now()).await? {
+            Ok(())
+        } else {
+            Err(Error::NotFound(Thing::Organization))
+        }
+    }
+
+    /// Makes an API key of an organization for the platform. The key is answered once and stored as
+    /// a keyed hash.
     pub async fn create_api_key(
         &self,
         organization: &OrganizationId,
+        fields: ApiKeyFields,
+    ) -> Result<(ApiKey, Secret)> {
+        self.make_api_key(organization, Actor::System, fields).await
+    }
+
+    /// Makes an API key of the caller's organization.
+    pub async fn create_own_api_key(
+        &self,
+        caller: &Caller,
+        fields: ApiKeyFields,
+    ) -> Result<(ApiKey, Secret)> {
+        self.make_api_key(caller.keyholder()?, Actor::from(caller), fields).await
+    }
+
+    async fn make_api_key(
+        &self,
+        organization: &OrganizationId,
+        actor: Actor,
         fields: ApiKeyFields,
     ) -> Result<(ApiKey, Secret)> {
         let id = self.parts.minter.api_key_id();
@@ -131,8 +177,88 @@ impl Admin {
         if self.organization(organization).await?.frozen_at.is_some() {
             return Err(Error::Frozen);
         }
-        let secret = self.store_api_key(&key).await?;
+        let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        let metadata = described(json!({ "name": key.name, "permissions": scopes }));
+        let entry =
+            self.entry(organization, actor, Action::ApiKeyCreated, key.id.as_str(), metadata);
+        let secret = self.store_api_key(&key, Some(entry)).await?;
         Ok((key, secret))
+    }
+
+    /// API keys of the caller's organization, by id.
+    pub async fn api_keys(&self, caller: &Caller, page: &PageRequest) -> Result<Page<ApiKey>> {
+        self.parts.store.api_keys(caller.keyholder()?, page).await
+    }
+
+    /// Changes an API key of the caller's organization.
+    pub async fn change_api_key(
+        &self,
+        caller: &Caller,
+        id: &ApiKeyId,
+        fields: ApiKeyChangeFields,
+    ) -> Result<ApiKey> {
+        let organization = caller.keyholder()?;
+        let metadata = described(json!({ "updated_fields": fields.names() }));
+        let change = fields.judge()?;
+        let entry =
+            self.entry_of(caller, organization, Action::ApiKeyUpdated, id.as_str(), metadata);
+        let now = entry.created_at;
+        let change = Box::new(move |key| Ok(change.apply(key, now)));
+        let changed = self.parts.store.change_api_key(organization, id, change, entry).await?;
+        changed.ok_or(Error::ApiKeyNotFound { deleting: false })
+    }
+
+    /// Deletes an API key of the caller's organization.
+    pub async fn delete_api_key(&self, caller: &Caller, id: &ApiKeyId) -> Result<()> {
+        let organization = caller.keyholder()?;
+        let action = Action::ApiKeyDeleted;
+        let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
+        if self.parts.store.delete_api_key(organization, id, entry).await? {
+            Ok(())
+        } else {
+            Err(Error::ApiKeyNotFound { deleting: true })
+        }
+    }
+
+    /// The audit log, newest first.
+    pub async fn audit_log(
+        &self,
+        caller: &Caller,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AuditEntry>> {
+        self.parts.store.audit_log(caller.reader()?, filter, page).await
+    }
+
+    fn entry_of(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        action: Action,
+        target: &str,
+        metadata: Map<String, Value>,
+    ) -> AuditEntry {
+        self.entry(organization, Actor::from(caller), action, target, metadata)
+    }
+
+    fn entry(
+        &self,
+        organization: &OrganizationId,
+        actor: Actor,
+        action: Action,
+        target: &str,
+        metadata: Map<String, Value>,
+    ) -> AuditEntry {
+        let now = self.parts.clock.now();
+        AuditEntry {
+            id: self.parts.minter.audit(now),
+            organization_id: organization.clone(),
+            actor,
+            action,
+            target_id: target.to_owned(),
+            metadata,
+            created_at: now,
+        }
     }
 
     /// Makes a platform key, unless there is one.
@@ -145,21 +271,25 @@ impl Admin {
 
     /// Makes a platform key.
     pub async fn create_platform_key(&self, name: &str) -> Result<Secret> {
-        self.store_api_key(&ApiKey {
+        let now = self.parts.clock.now();
+        let key = ApiKey {
             id: self.parts.minter.api_key_id(),
             name: judge_name(name.to_owned())?,
             organization_id: None,
             enabled: true,
             scopes: Vec::new(),
-            metadata: serde_json::Map::new(),
-            created_at: self.parts.clock.now(),
-        })
-        .await
+            metadata: Map::new(),
+            request_count: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        self.store_api_key(&key, None).await
     }
 
-    async fn store_api_key(&self, key: &ApiKey) -> Result<Secret> {
+    async fn store_api_key(&self, key: &ApiKey, entry: Option<AuditEntry>) -> Result<Secret> {
         let secret = self.parts.minter.api_key();
-        self.parts.store.insert_api_key(key, &self.parts.vault.hash_api_key(&secret)).await?;
+        let hash = self.parts.vault.hash_api_key(&secret);
+        self.parts.store.insert_api_key(key, &hash, entry).await?;
         Ok(Secret::new(secret))
     }
 
@@ -173,20 +303,43 @@ impl Admin {
             Some((key, frozen)) if key.enabled => match key.organization_id {
                 None => Ok(Caller::Platform),
                 Some(_) if frozen => Err(Error::Frozen),
-                Some(id) => Ok(Caller::Organization { id, scopes: key.scopes }),
+                Some(organization) => {
+                    Ok(Caller::Key { id: key.id, organization, scopes: key.scopes })
+                }
             },
             Some(_) | None => Err(Error::Unauthenticated),
         }
     }
 
-    /// Makes an endpoint; its signing secret is answered with it.
+    /// Whether an organization that a session names may be worked with.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] for an unknown one, [`Error::Frozen`].
+    pub async fn admit_session(&self, organization: &OrganizationId) -> Result<()> {
+        match self.parts.store.organization(organization).await? {
+            None => Err(Error::Unauthenticated),
+            Some(found) if found.frozen_at.is_some() => Err(Error::Frozen),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Makes an endpoint; its signing secret is answered with it. The same idempotency key and
+    /// settings answer with the first endpoint again, as it stands.
     pub async fn create_endpoint(
         &self,
         caller: &Caller,
         fields: EndpointFields,
+        idempotency_key: Option<String>,
     ) -> Result<(Endpoint, Secret)> {
         let organization = caller.writer()?;
         let parts = &self.parts;
+        let idempotency = idempotency_key
+            .map(|key| {
+                judge_idempotency_key("Idempotency-Key", &key)?;
+                let settings = json!(["endpoint", fields]).to_string();
+                Ok(Idempotency { key, fingerprint: parts.vault.fingerprint(&settings) })
+            })
+            .transpose()?;
         let endpoint = fields.create(
             parts.minter.endpoint(),
             organization.clone(),
@@ -195,9 +348,23 @@ impl Admin {
             parts.clock.now(),
         )?;
         let secret = Secret::new(parts.minter.signing_secret());
-        let locked = parts.vault.lock(organization, &endpoint.id, &secret);
-        parts.store.insert_endpoint(&endpoint, &locked, parts.quotas.endpoints).await?;
-        Ok((endpoint, secret))
+        let locked_secret = parts.vault.lock(organization, &endpoint.id, &secret);
+        let metadata = described(json!({ "url": endpoint.url, "enabled": endpoint.enabled }));
+        let action = Action::EndpointCreated;
+        let entry = self.entry_of(caller, organization, action, endpoint.id.as_str(), metadata);
+        let fingerprint = idempotency.as_ref().map(|given| given.fingerprint.clone());
+        let new = Destination { endpoint: endpoint.clone(), locked_secret };
+        match parts.store.insert_endpoint(new, idempotency, parts.quotas.endpoints, entry).await? {
+            Inserted::New => Ok((endpoint, secret)),
+            Inserted::Repeated { first, fingerprint: stored }
+                if fingerprint.as_ref() == Some(&stored) =>
+            {
+                let Destination { endpoint, locked_secret } = *first;
+                let secret = parts.vault.unlock(organization, &endpoint.id, &locked_secret)?;
+                Ok((endpoint, secret))
+            }
+            Inserted::Repeated { .. } => Err(Error::Conflict(Conflict::IdempotencyKeyReused)),
+        }
     }
 
     /// One endpoint.
@@ -216,19 +383,48 @@ impl Admin {
         self.parts.store.endpoints(caller.reader()?, filter, page).await
     }
 
-    /// Changes the settings of an endpoint; its actor hears of it at once.
+    /// Changes the settings of an endpoint; its actor hears of it at once. With a revision it must
+    /// still be as the caller knows it.
     pub async fn change_endpoint(
         &self,
         caller: &Caller,
         id: &EndpointId,
         fields: EndpointFields,
+        known: Option<Vec<i64>>,
     ) -> Result<Endpoint> {
         let organization = caller.writer()?;
+        let mut metadata = described(json!({ "updated_fields": fields.names() }));
+        if let Some(enabled) = fields.enabled {
+            metadata.insert("enabled".into(), enabled.into());
+        }
+        if let Some(hours) = fields.undelivered_payload_retention_hours {
+            metadata.insert("undelivered_payload_retention_hours".into(), hours.into());
+        }
         let change = fields.change(&self.parts.targets, &self.parts.catalogue)?;
-        let now = self.parts.clock.now();
-        let change = Box::new(move |endpoint| change.apply(endpoint, now));
-        let changed = self.parts.store.change_endpoint(organization, id, change).await?;
+        let action = Action::EndpointUpdated;
+        let entry = self.entry_of(caller, organization, action, id.as_str(), metadata);
+        let now = entry.created_at;
+        let change = Box::new(move |endpoint: Endpoint| match known {
+            Some(known) if !known.contains(&endpoint.revision) => {
+                Err(Error::PreconditionFailed(Thing::Endpoint))
+            }
+            Some(_) | None => Ok(change.apply(endpoint, now)),
+        });
+        let changed = self.parts.store.change_endpoint(organization, id, change, entry).await?;
         changed.ok_or(Error::NotFound(Thing::Endpoint))
+    }
+
+    /// Deletes an endpoint. Its deliveries stay to be read; what was pending fails, and nothing of
+    /// its secret or keys is kept.
+    pub async fn delete_endpoint(&self, caller: &Caller, id: &EndpointId) -> Result<()> {
+        let organization = caller.writer()?;
+        let action = Action::EndpointDeleted;
+        let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
+        if self.parts.store.delete_endpoint(organization, id, entry).await? {
+            Ok(())
+        } else {
+            Err(Error::NotFound(Thing::Endpoint))
+        }
     }
 
     /// Registers an encryption key; it becomes the endpoint's only active one.
@@ -242,7 +438,13 @@ impl Admin {
         let parts = &self.parts;
         let key = fields.create(parts.minter.key(), endpoint.clone(), parts.clock.now())?;
         parts.sealer.try_key(&key.jwk).map_err(|_| Error::invalid("jwk", "a key that encrypts"))?;
-        parts.store.insert_key(organization, &key, parts.quotas.keys).await?;
+        let metadata = described(json!({
+            "webhook_endpoint_id": key.endpoint_id,
+            "key_id": key.key_id,
+        }));
+        let action = Action::KeyCreated;
+        let entry = self.entry_of(caller, organization, action, key.id.as_str(), metadata);
+        parts.store.insert_key(organization, &key, parts.quotas.keys, entry).await?;
         Ok(key)
     }
 
@@ -257,15 +459,19 @@ impl Admin {
         self.parts.store.keys(caller.reader()?, endpoint, active, page).await
     }
 
-    /// The signing secret of an endpoint.
+    /// The signing secret of an endpoint; that it was shown is recorded first.
     pub async fn reveal_secret(&self, caller: &Caller, id: &EndpointId) -> Result<Secret> {
-        let organization = caller.writer()?;
+        let organization = caller.revealer()?;
         let missing = Error::NotFound(Thing::Endpoint);
         let found = self.parts.store.destination(id).await?.ok_or(missing)?;
         if found.endpoint.organization_id != *organization {
             return Err(Error::NotFound(Thing::Endpoint));
         }
-        self.parts.vault.unlock(organization, id, &found.locked_secret)
+        let secret = self.parts.vault.unlock(organization, id, &found.locked_secret)?;
+        let action = Action::SecretRevealed;
+        let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
+        self.parts.store.record(entry).await?;
+        Ok(secret)
     }
 
     /// Gives an endpoint a new signing secret; every later attempt is signed with it.
@@ -274,8 +480,9 @@ impl Admin {
         let parts = &self.parts;
         let secret = Secret::new(parts.minter.signing_secret());
         let locked = parts.vault.lock(organization, id, &secret);
-        let now = parts.clock.now();
-        if parts.store.replace_secret(organization, id, &locked, now).await? {
+        let action = Action::SecretRotated;
+        let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
+        if parts.store.replace_secret(organization, id, &locked, entry).await? {
             Ok(secret)
         } else {
             Err(Error::NotFound(Thing::Endpoint))
@@ -289,8 +496,10 @@ impl Admin {
         id: &KeyId,
         active: bool,
     ) -> Result<EncryptionKey> {
-        let now = self.parts.clock.now();
-        let key = self.parts.store.set_key_active(caller.writer()?, id, active, now).await?;
+        let organization = caller.writer()?;
+        let action = if active { Action::KeyReactivated } else { Action::KeyDeactivated };
+        let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
+        let key = self.parts.store.set_key_active(organization, id, active, entry).await?;
         key.ok_or(Error::NotFound(Thing::Key))
     }
 
@@ -333,8 +542,13 @@ impl Admin {
         caller: &Caller,
         what: &Requeue,
     ) -> Result<Option<Vec<Result<Delivery, RequeueRefusal>>>> {
-        let (organization, now) = (caller.writer()?, self.parts.clock.now());
-        self.parts.store.requeue(organization, what, &self.parts.schedule, now).await
+        let organization = caller.writer()?;
+        let (action, target) = match what {
+            Requeue::Delivery(id) => (Action::DeliveryRetried, id.as_str()),
+            Requeue::Event(id) => (Action::EventReplayed, id.as_str()),
+        };
+        let entry = self.entry_of(caller, organization, action, target, Map::new());
+        self.parts.store.requeue(organization, what, &self.parts.schedule, entry).await
     }
 
     /// One event with its deliveries.
@@ -378,6 +592,23 @@ impl Admin {
         filter: &DeliveryFilter,
         page: &PageRequest,
     ) -> Result<Page<Delivery>> {
-        self.parts.store.deliveries(caller.reader()?, filter, page).await
+        let organization = caller.reader()?;
+        if let Some(name) = &filter.event_type {
+            if self.parts.catalogue.get(name).is_none() {
+                return Err(Error::invalid("event_type", self.parts.catalogue.one_of()));
+            }
+            if filter.status.is_some() || filter.endpoint_id.is_some() {
+                let expected = "no status or endpoint_id beside it";
+                return Err(Error::invalid("event_type", expected));
+            }
+        }
+        self.parts.store.deliveries(organization, filter, page).await
+    }
+}
+
+fn described(metadata: Value) -> Map<String, Value> {
+    match metadata {
+        Value::Object(members) => members,
+        _ => Map::new(),
     }
 }

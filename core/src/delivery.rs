@@ -10,8 +10,12 @@
 //!        ▼                      ▼            ▼ lose_claim (poisoned)      │
 //!      failed               succeeded       failed ──────────────────────┘
 //!        ▲
-//!        └── expire (pending or failed), withdraw (all but succeeded)
+//!        └── expire, revoke (pending or failed)
 //! ```
+//!
+//! `revoke` takes the payload of a `delivering` one, too (the person withdrew, the endpoint is
+//! deleted); it stays `delivering` until its attempt ends, and that end decides: a 2xx succeeds,
+//! anything else fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,17 +77,20 @@ pub enum FailureReason {
     Expired,
     /// The person withdrew.
     PrivacyRequest,
+    /// The endpoint was deleted.
+    EndpointDeleted,
 }
 
 impl FailureReason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Exhausted,
         Self::NoActiveKey,
         Self::SealFailed,
         Self::Poisoned,
         Self::Expired,
         Self::PrivacyRequest,
+        Self::EndpointDeleted,
     ];
 
     /// The reason as a stable word.
@@ -95,12 +102,31 @@ impl FailureReason {
             Self::Poisoned => "poisoned",
             Self::Expired => "expired",
             Self::PrivacyRequest => "privacy_request",
+            Self::EndpointDeleted => "endpoint_deleted",
         }
     }
 
     /// The reason that `word` names.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+}
+
+/// Why a payload is taken away before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// The person withdrew (contract 4.11).
+    Withdrawn,
+    /// The endpoint was deleted.
+    EndpointDeleted,
+}
+
+impl Revocation {
+    fn reasons(self) -> (RetentionReason, FailureReason) {
+        match self {
+            Self::Withdrawn => (RetentionReason::PrivacyRequest, FailureReason::PrivacyRequest),
+            Self::EndpointDeleted => (RetentionReason::Expired, FailureReason::EndpointDeleted),
+        }
     }
 }
 
@@ -199,7 +225,10 @@ pub struct Progress {
     pub claim: Option<Claim>,
     /// Claims lost since an attempt last ended.
     pub lost_claims: u32,
-    /// Why it failed, while failed.
+    /// Whether some attempt may have arrived though no answer tells: its body was sent, and what
+    /// came of it is unknown.
+    pub maybe_delivered: bool,
+    /// Why it failed, while failed; of a revoked one in flight, why it will unless it arrives.
     pub failure_reason: Option<FailureReason>,
     /// When it last changed.
     pub updated_at: Timestamp,
@@ -237,6 +266,7 @@ impl Progress {
             payload_scrubbed_at: None,
             claim: None,
             lost_claims: 0,
+            maybe_delivered: false,
             failure_reason: None,
             updated_at: now,
         }
@@ -278,9 +308,15 @@ impl Progress {
             payload_scrubbed_at: Some(now),
             claim: None,
             lost_claims: 0,
+            maybe_delivered: false,
             failure_reason: Some(failure_reason),
             updated_at: now,
         }
+    }
+
+    /// Whether its payload was taken away while an attempt is under way.
+    pub fn is_revoked_in_flight(&self) -> bool {
+        self.status == Status::Delivering && !self.has_payload()
     }
 
     /// Whether its payload is still there.
@@ -312,17 +348,20 @@ impl Progress {
     ) -> Result<Self, IllegalTransition> {
         self.only_from(&[Status::Delivering], "settle")?;
         let attempt_count = self.attempt_count + 1;
+        let unknown = attempt.error.is_some_and(ErrorKind::leaves_arrival_unknown);
         let settled = Self {
             attempt_count,
             last_attempt: Some(attempt),
             claim: None,
             lost_claims: 0,
+            maybe_delivered: self.maybe_delivered || unknown,
             updated_at: now,
             ..self.clone()
         };
-        Ok(match verdict {
+        Ok(self.unless_revoked(match verdict {
             Verdict::Delivered => Self {
                 status: Status::Succeeded,
+                failure_reason: None,
                 ..settled.scrubbed(RetentionReason::Delivered, attempt.at)
             },
             Verdict::Failed { floor } => match schedule.next(attempt_count, floor, now) {
@@ -335,19 +374,30 @@ impl Progress {
                 },
                 None => settled.failed(FailureReason::Exhausted, retention, now),
             },
-        })
+        }))
     }
 
     /// `delivering` → `pending`, due at once: the claim is given up before an attempt began.
     pub fn hand_back(&self, now: Timestamp) -> Result<Self, IllegalTransition> {
         self.only_from(&[Status::Delivering], "hand_back")?;
-        Ok(Self {
+        Ok(self.unless_revoked(self.due_at_once(now)))
+    }
+
+    /// `delivering` → `pending`, due at once: an attempt was given up, or perhaps was, when its body
+    /// may have been sent already.
+    pub fn give_up_attempt(&self, now: Timestamp) -> Result<Self, IllegalTransition> {
+        self.only_from(&[Status::Delivering], "give_up_attempt")?;
+        Ok(self.unless_revoked(Self { maybe_delivered: true, ..self.due_at_once(now) }))
+    }
+
+    fn due_at_once(&self, now: Timestamp) -> Self {
+        Self {
             status: Status::Pending,
             next_attempt_at: Some(now),
             claim: None,
             updated_at: now,
             ..self.clone()
-        })
+        }
     }
 
     /// `delivering` → `pending`, due at once: the claim's holder is gone. Spends no attempt; the
@@ -358,12 +408,30 @@ impl Progress {
         now: Timestamp,
     ) -> Result<Self, IllegalTransition> {
         self.only_from(&[Status::Delivering], "lose_claim")?;
-        let lost = Self { lost_claims: self.lost_claims + 1, ..self.clone() };
-        if lost.lost_claims >= LOST_CLAIMS {
-            let parked = Self { claim: None, updated_at: now, ..lost };
-            return Ok(parked.failed(FailureReason::Poisoned, retention, now));
+        let lost_claims = self.lost_claims + 1;
+        let lost = Self { lost_claims, maybe_delivered: true, ..self.due_at_once(now) };
+        Ok(self.unless_revoked(if lost_claims >= LOST_CLAIMS {
+            lost.failed(FailureReason::Poisoned, retention, now)
+        } else {
+            lost
+        }))
+    }
+
+    /// The end of an attempt as `ended` has it, which may not know that the payload was taken away
+    /// meanwhile: then only a success stands, and anything else is the failure that was foreseen.
+    pub fn unless_revoked(&self, ended: Self) -> Self {
+        if !self.is_revoked_in_flight() || ended.status == Status::Succeeded {
+            return ended;
         }
-        lost.hand_back(now)
+        Self {
+            status: Status::Failed,
+            next_attempt_at: None,
+            payload_expires_at: None,
+            retention_reason: self.retention_reason,
+            payload_scrubbed_at: self.payload_scrubbed_at,
+            failure_reason: self.failure_reason,
+            ..ended
+        }
     }
 
     /// `failed` or `pending` → `pending` with a fresh schedule: retry or replay (contract 2.7, 4.9).
@@ -408,19 +476,30 @@ impl Progress {
         })
     }
 
-    /// Any but `succeeded` → `failed` without payload: the person withdrew (contract 4.11).
-    pub fn withdraw(&self, now: Timestamp) -> Result<Self, IllegalTransition> {
-        self.only_from(&[Status::Pending, Status::Delivering, Status::Failed], "withdraw")?;
+    /// The payload is taken away: `pending` → `failed`; a failed one loses what it kept; of one in
+    /// flight the end of its attempt decides.
+    pub fn revoke(&self, why: Revocation, now: Timestamp) -> Result<Self, IllegalTransition> {
+        self.only_from(&[Status::Pending, Status::Delivering, Status::Failed], "revoke")?;
         if !self.has_payload() {
-            return Err(self.illegal("withdraw"));
+            return Err(self.illegal("revoke"));
         }
+        let (retention_reason, failure_reason) = why.reasons();
+        let scrubbed = self.scrubbed(retention_reason, now);
+        let status = match self.status {
+            Status::Delivering => Status::Delivering,
+            Status::Pending | Status::Failed | Status::Succeeded => Status::Failed,
+        };
+        let failure_reason = match (why, self.failure_reason) {
+            // It had failed for a reason of its own before.
+            (Revocation::EndpointDeleted, Some(earlier)) => earlier,
+            (Revocation::EndpointDeleted | Revocation::Withdrawn, _) => failure_reason,
+        };
         Ok(Self {
-            status: Status::Failed,
+            status,
             next_attempt_at: None,
-            claim: None,
-            failure_reason: Some(FailureReason::PrivacyRequest),
+            failure_reason: Some(failure_reason),
             updated_at: now,
-            ..self.scrubbed(RetentionReason::PrivacyRequest, now)
+            ..scrubbed
         })
     }
 
@@ -576,6 +655,43 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn the_end_of_a_revoked_attempt_decides() {
+        use FailureReason as Why;
+        let settle = |progress: &Progress, outcome: Outcome| {
+            let attempt = Attempt::new(NOW, Duration::ZERO, outcome);
+            let schedule = RetrySchedule::default();
+            progress.settle(attempt, outcome.verdict(), &schedule, hours(72), NOW).expect("delivering")
+        };
+        let answered = |status| Outcome::Answered { status, retry_after: None };
+        let timeout = Outcome::Faulted(ErrorKind::Timeout);
+        let refused = Outcome::Faulted(ErrorKind::Connect);
+        for why in [Revocation::Withdrawn, Revocation::EndpointDeleted] {
+            let revoked = claimed(&accepted()).revoke(why, NOW).expect("delivering");
+            assert!(revoked.is_revoked_in_flight());
+            let reason = match why {
+                Revocation::Withdrawn => Why::PrivacyRequest,
+                Revocation::EndpointDeleted => Why::EndpointDeleted,
+            };
+            for (name,       ended,                                                       status,            maybe) in [
+                ("2xx",      settle(&revoked, answered(200)),                             Status::Succeeded, false),
+                ("500",      settle(&revoked, answered(500)),                             Status::Failed,    false),
+                ("refused",  settle(&revoked, refused),                                   Status::Failed,    false),
+                ("timeout",  settle(&revoked, timeout),                                   Status::Failed,    true),
+                ("back",     revoked.hand_back(NOW).expect("delivering"),                 Status::Failed,    false),
+                ("given up", revoked.give_up_attempt(NOW).expect("delivering"),           Status::Failed,    true),
+                ("lost",     revoked.lose_claim(hours(72), NOW).expect("delivering"),     Status::Failed,    true),
+                // What the actor knew when it settled is older than the revocation.
+                ("stale",    revoked.unless_revoked(settle(&claimed(&accepted()), answered(500))), Status::Failed, false),
+            ] {
+                assert_eq!((ended.status, ended.maybe_delivered), (status, maybe), "{name}");
+                assert_eq!(ended.failure_reason, (status == Status::Failed).then_some(reason), "{name}");
+                assert!(!ended.has_payload() && ended.claim.is_none(), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn a_settled_attempt_forgives_lost_claims() {
         let lost = claimed(&accepted()).lose_claim(hours(72), NOW).expect("delivering");
         assert_eq!(settled(&claimed(&lost), 500, 72).lost_claims, 0);
@@ -596,7 +712,8 @@ mod tests {
         LoseClaim,
         Requeue,
         Expire,
-        Withdraw,
+        Revoke(Revocation),
+        GiveUpAttempt,
     }
 
     fn inputs() -> impl Strategy<Value = Vec<(Input, u64)>> {
@@ -608,7 +725,9 @@ mod tests {
             1 => Just(Input::LoseClaim),
             1 => Just(Input::Requeue),
             1 => Just(Input::Expire),
-            1 => Just(Input::Withdraw),
+            1 => Just(Input::Revoke(Revocation::Withdrawn)),
+            1 => Just(Input::Revoke(Revocation::EndpointDeleted)),
+            1 => Just(Input::GiveUpAttempt),
         ];
         prop::collection::vec((input, 0u64..100_000), 0..80)
     }
@@ -617,13 +736,14 @@ mod tests {
     fn assert_legal(p: &Progress, schedule: &RetrySchedule) {
         assert_eq!(p.claim.is_some(), p.status == Status::Delivering);
         assert_eq!(p.next_attempt_at.is_some(), p.status == Status::Pending);
-        assert_eq!(p.failure_reason.is_some(), p.status == Status::Failed);
+        let will_fail = p.status == Status::Failed || p.is_revoked_in_flight();
+        assert_eq!(p.failure_reason.is_some(), will_fail);
         assert_eq!(p.payload_expires_at.is_some(), p.has_payload());
         assert!(p.attempt_count <= schedule.attempts());
         assert!(p.lost_claims <= LOST_CLAIMS);
         match p.status {
             Status::Pending | Status::Delivering => {
-                assert!(p.has_payload());
+                assert!(p.has_payload() || p.is_revoked_in_flight());
                 assert!(p.attempt_count < schedule.attempts(), "an attempt remains");
             }
             Status::Succeeded => assert!(!p.has_payload()),
@@ -658,7 +778,8 @@ mod tests {
                     Input::LoseClaim => before.lose_claim(retention, now).ok(),
                     Input::Requeue => before.requeue(&schedule, now).ok(),
                     Input::Expire => before.expire(now).ok(),
-                    Input::Withdraw => before.withdraw(now).ok(),
+                    Input::Revoke(why) => before.revoke(why, now).ok(),
+                    Input::GiveUpAttempt => before.give_up_attempt(now).ok(),
                 };
                 let Some(after) = after else { continue };
                 assert_legal(&after, &schedule);
@@ -670,6 +791,7 @@ mod tests {
                 if let (Input::Settle(..), Some(due)) = (&input, after.next_attempt_at) {
                     prop_assert!(Some(due) <= after.payload_expires_at, "the payload outlives the wait");
                 }
+                prop_assert!(!before.maybe_delivered || after.maybe_delivered, "doubt was forgotten");
                 if after.attempt_count < before.attempt_count {
                     prop_assert!(matches!(input, Input::Requeue), "only a requeue resets attempts");
                 }

@@ -33,6 +33,8 @@ pub struct Endpoint {
     pub max_in_flight: Option<u32>,
     /// Attempts started per second at most, when limited.
     pub rate_limit_per_second: Option<u32>,
+    /// Raised by every change, so that a caller can tell whether it is as he knows it.
+    pub revision: i64,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -54,7 +56,7 @@ impl Endpoint {
 }
 
 /// Settings as a caller gives them: each may be left out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct EndpointFields {
     /// Target URL.
     pub url: Option<String>,
@@ -114,6 +116,7 @@ impl EndpointFields {
             retention: RetentionHours::default(),
             max_in_flight: None,
             rate_limit_per_second: None,
+            revision: 0,
             created_at: now,
             updated_at: now,
             disabled_at: None,
@@ -121,9 +124,27 @@ impl EndpointFields {
         Ok(self.judge(rules, catalogue)?.apply(endpoint, now))
     }
 
+    /// Names of the settings that are given.
+    pub fn names(&self) -> Vec<&'static str> {
+        let given = [
+            ("url", self.url.is_some()),
+            ("name", self.name.is_some()),
+            ("labels", self.labels.is_some()),
+            ("enabled", self.enabled.is_some()),
+            ("subscribed_event_types", self.subscribed_event_types.is_some()),
+            (
+                "undelivered_payload_retention_hours",
+                self.undelivered_payload_retention_hours.is_some(),
+            ),
+            ("max_in_flight", self.max_in_flight.is_some()),
+            ("rate_limit_per_second", self.rate_limit_per_second.is_some()),
+        ];
+        given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+    }
+
     /// Judges a change of settings; at least one must be given.
     pub fn change(self, rules: &TargetRules, catalogue: &Catalogue) -> Result<EndpointChange> {
-        if self.is_empty() {
+        if self.names().is_empty() {
             return Err(Error::invalid(
                 "body",
                 "at least one of url, name, labels, enabled, subscribed_event_types, \
@@ -131,17 +152,6 @@ impl EndpointFields {
             ));
         }
         self.judge(rules, catalogue)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.url.is_none()
-            && self.name.is_none()
-            && self.labels.is_none()
-            && self.enabled.is_none()
-            && self.subscribed_event_types.is_none()
-            && self.undelivered_payload_retention_hours.is_none()
-            && self.max_in_flight.is_none()
-            && self.rate_limit_per_second.is_none()
     }
 
     fn judge(self, rules: &TargetRules, catalogue: &Catalogue) -> Result<EndpointChange> {
@@ -202,6 +212,7 @@ impl EndpointChange {
             rate_limit_per_second: self
                 .rate_limit_per_second
                 .unwrap_or(before.rate_limit_per_second),
+            revision: before.revision + 1,
             updated_at: now,
             disabled_at,
             ..before

@@ -38,6 +38,21 @@ pub enum Error {
     /// A credential without the needed right: use another.
     #[error("forbidden")]
     Denied,
+    /// Too many requests: come back later.
+    #[error("too many requests")]
+    RateLimited {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The thing is no longer as the caller knows it: read it again.
+    #[error("{0} has changed")]
+    PreconditionFailed(Thing),
+    /// An API key that is to be changed or deleted is not there.
+    #[error("API key not found")]
+    ApiKeyNotFound {
+        /// Whether it was to be deleted: the contract has a code for each.
+        deleting: bool,
+    },
     /// Nothing under that id that the caller may see.
     #[error("{0} not found")]
     NotFound(Thing),
@@ -90,6 +105,8 @@ pub enum Thing {
     Event,
     /// A webhook delivery.
     Delivery,
+    /// A privacy request.
+    PrivacyRequest,
 }
 
 impl fmt::Display for Thing {
@@ -100,6 +117,7 @@ impl fmt::Display for Thing {
             Self::Key => "webhook encryption key",
             Self::Event => "webhook event",
             Self::Delivery => "webhook delivery",
+            Self::PrivacyRequest => "privacy request",
         })
     }
 }
@@ -123,6 +141,10 @@ pub enum Conflict {
     NothingToReplay,
     /// The payload is gone.
     PayloadExpired,
+    /// The endpoint is disabled.
+    EndpointDisabled,
+    /// The person has withdrawn the session.
+    SessionWithdrawn,
 }
 
 impl fmt::Display for Conflict {
@@ -136,6 +158,8 @@ impl fmt::Display for Conflict {
             Self::DeliveryInProgress => "webhook delivery cannot be retried",
             Self::NothingToReplay => "webhook event cannot be replayed",
             Self::PayloadExpired => "webhook payload is no longer retained",
+            Self::EndpointDisabled => "webhook endpoint is disabled",
+            Self::SessionWithdrawn => "the session has been withdrawn",
         })
     }
 }
@@ -188,8 +212,14 @@ impl Error {
                 | Conflict::TooManyEndpoints
                 | Conflict::TooManyKeys
                 | Conflict::DeliveryInProgress
-                | Conflict::NothingToReplay,
+                | Conflict::NothingToReplay
+                | Conflict::EndpointDisabled,
             ) => "CONFLICT",
+            Self::Conflict(Conflict::SessionWithdrawn) => "SESSION_WITHDRAWN",
+            Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::PreconditionFailed(_) => "PRECONDITION_FAILED",
+            Self::ApiKeyNotFound { deleting: false } => "API_KEY_NOT_FOUND",
+            Self::ApiKeyNotFound { deleting: true } => "API_KEY_NOT_DELETED",
             Self::Conflict(Conflict::PayloadExpired) => "WEBHOOK_PAYLOAD_EXPIRED",
             Self::Frozen => "ORGANIZATION_FROZEN",
             Self::TooLarge { .. } => "PAYLOAD_TOO_LARGE",
@@ -209,8 +239,12 @@ impl Error {
             Self::EndpointUnavailable { .. } => {
                 "Name enabled endpoints of the organization, or leave the member out."
             }
-            Self::Unauthenticated => "Send a valid key as 'Authorization: Bearer <key>'.",
-            Self::Denied => "Use a key that holds the scope this operation needs.",
+            Self::Unauthenticated => {
+                "Send a valid key or session token as 'Authorization: Bearer <key>'."
+            }
+            Self::Denied => {
+                "Use a key that holds the scope, or a session that has the role, this operation needs."
+            }
             Self::NotFound(_) => "Nothing exists under that id in your organization.",
             Self::Conflict(Conflict::IdempotencyKeyReused) => {
                 "Use a new idempotency key for a new body."
@@ -230,6 +264,13 @@ impl Error {
             Self::Conflict(Conflict::PayloadExpired) => {
                 "Have the platform publish a new event, or deal with this one by hand."
             }
+            Self::Conflict(Conflict::EndpointDisabled) => "Enable the endpoint first.",
+            Self::Conflict(Conflict::SessionWithdrawn) => {
+                "Nothing more is delivered of a session that its person has withdrawn."
+            }
+            Self::RateLimited { .. } => "Try again after the time in Retry-After.",
+            Self::PreconditionFailed(_) => "Read it again and decide anew; its ETag is a new one.",
+            Self::ApiKeyNotFound { .. } => "Nothing exists under that id in your organization.",
             Self::Frozen => "Cancel the deletion of the organization first.",
             Self::TooLarge { .. } => "Send a smaller body.",
             Self::Unavailable { .. } => {

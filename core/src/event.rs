@@ -38,8 +38,10 @@ pub struct EventType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue(Vec<EventType>);
 
+/// Type of the event that tests an endpoint; of no catalogue, so that nobody mistakes it.
+pub(crate) const TEST_TYPE: &str = "webhook.test";
 /// Trigger whose id is the session's own.
-const SESSION_TRIGGER: &str = "verification_session";
+pub(crate) const SESSION_TRIGGER: &str = "verification_session";
 
 impl Catalogue {
     /// A catalogue of the given types; names must differ.
@@ -69,6 +71,17 @@ impl Catalogue {
     /// All names, in catalogue order.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.0.iter().map(|event_type| &event_type.name)
+    }
+
+    /// What may trigger any of the types, each once.
+    pub fn trigger_types(&self) -> Vec<&Arc<str>> {
+        let mut found = Vec::new();
+        for name in self.0.iter().flat_map(|event_type| &event_type.trigger_types) {
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+        found
     }
 
     /// The names that an endpoint subscribes to by default, in catalogue order.
@@ -204,7 +217,7 @@ impl PublishFields {
             None => None,
         };
         if let Some(key) = &self.idempotency_key {
-            bounded("idempotency_key", key, IDEMPOTENCY_KEY_CHARS)?;
+            judge_idempotency_key("idempotency_key", key)?;
         }
         let targets = self.webhook_endpoint_ids.map(judge_targets).transpose()?;
         let (data, depth) = compact(self.data.get());
@@ -231,6 +244,11 @@ impl PublishFields {
     }
 }
 
+/// Takes a caller's key against doubling.
+pub(crate) fn judge_idempotency_key(field: &'static str, key: &str) -> Result<()> {
+    bounded(field, key, IDEMPOTENCY_KEY_CHARS)
+}
+
 fn bounded(field: &'static str, text: &str, most: usize) -> Result<()> {
     if is_text(text, most) {
         Ok(())
@@ -242,7 +260,7 @@ fn bounded(field: &'static str, text: &str, most: usize) -> Result<()> {
     }
 }
 
-fn judge_targets(ids: Vec<String>) -> Result<Vec<EndpointId>> {
+pub(crate) fn judge_targets(ids: Vec<String>) -> Result<Vec<EndpointId>> {
     if !(1..=TARGETS).contains(&ids.len()) {
         return Err(Error::invalid("webhook_endpoint_ids", format!("1 to {TARGETS} ids")));
     }
@@ -257,6 +275,33 @@ fn judge_targets(ids: Vec<String>) -> Result<Vec<EndpointId>> {
 }
 
 impl Publication {
+    /// An event that tells of nothing but that it arrived.
+    pub(crate) fn test(
+        organization_id: OrganizationId,
+        session: SessionId,
+        to: EndpointId,
+    ) -> Self {
+        let event_type = EventType {
+            name: TEST_TYPE.into(),
+            trigger_types: vec![SESSION_TRIGGER.into()],
+            terminal: false,
+            default_subscribed: false,
+            trigger_member: None,
+            session_member: Some("verification_session_id".into()),
+        };
+        Self {
+            organization_id,
+            event_type,
+            trigger_type: SESSION_TRIGGER.into(),
+            trigger_id: session.to_string(),
+            session_id: Some(session),
+            contract_version: 1,
+            data: r#"{"test":true}"#.to_owned(),
+            targets: Some(vec![to]),
+            idempotency_key: None,
+        }
+    }
+
     /// The plaintext of contract 3.2: one compact JSON object.
     pub fn plaintext(&self, event_id: &EventId) -> Vec<u8> {
         let mut json = String::with_capacity(self.data.len() + 320);

@@ -88,6 +88,10 @@ ids! {
     DeliveryId,
     /// `wha_…`: one attempt of a delivery.
     AttemptId,
+    /// `aud_…`: one entry of the audit log.
+    AuditId,
+    /// `prv_…`: a privacy request.
+    PrivacyRequestId,
     /// `vs_…`: the verification session that an event tells of; chosen by the platform.
     SessionId,
 }
@@ -138,6 +142,21 @@ impl Minter {
     /// A new `wha_` id of something recorded at `at`.
     pub fn attempt(&self, at: Timestamp) -> AttemptId {
         AttemptId(self.leading_with_time("wha_", at))
+    }
+
+    /// A new `aud_` id of something done at `at`.
+    pub fn audit(&self, at: Timestamp) -> AuditId {
+        AuditId(self.leading_with_time("aud_", at))
+    }
+
+    /// A new `prv_` id of a withdrawal at `at`.
+    pub fn privacy_request(&self, at: Timestamp) -> PrivacyRequestId {
+        PrivacyRequestId(self.leading_with_time("prv_", at))
+    }
+
+    /// A new `vs_` id, of a session that there is not: what a test event tells of.
+    pub fn test_session(&self, at: Timestamp) -> SessionId {
+        SessionId(self.leading_with_time("vs_", at))
     }
 
     /// A new `whe_` id.

@@ -1,19 +1,23 @@
 //! Use case: accept an event. Judge, find who wants it, seal for each, commit; never before is it
-//! accepted, and never is the plaintext anywhere but in memory.
+//! accepted, and never is the plaintext anywhere but in memory. What tests an endpoint and what
+//! replaces a withdrawn event comes in the same way.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
+use crate::access::Caller;
+use crate::audit::{Action, Actor, AuditEntry};
 use crate::budget::{Budget, Share};
 use crate::delivery::{Delivery, Progress};
 use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, Event, EventWithDeliveries, Publication, PublishFields};
-use crate::id::{EndpointId, EventId, Minter, OrganizationId};
+use crate::id::{EndpointId, EventId, Minter, OrganizationId, PrivacyRequestId};
 use crate::limits::{AUDIENCES_CACHED, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED};
 use crate::ports::{
     Acceptance, Accepted, Audience, Clock, DeliveryRules, Dispatch, Idempotency, Member,
-    NewDelivery, Sealer, Store, Vault,
+    NewDelivery, Sealer, SessionPart, Store, Vault,
 };
+use crate::privacy::{Owed, PrivacyRequest, WithdrawalFields, WithdrawalState};
 
 /// How often a publish seals again because the audience changed under it.
 const STALE_ROUNDS: usize = 5;
@@ -21,6 +25,20 @@ const STALE_ROUNDS: usize = 5;
 const PATIENCE_ROUNDS: usize = 300;
 /// What sealing adds to a payload beside base64: frame, header, wrapped key, IV and tag.
 const SEALED_OVERHEAD: usize = 1536;
+
+/// Replacing events that are looked up at once.
+const OWED_BATCH: usize = 100;
+
+/// What an event is accepted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The platform publishes it.
+    Publish,
+    /// It tests its one target, whatever that subscribes to.
+    Test,
+    /// It replaces what a withdrawal took back; a target that is gone is none any more.
+    Replace,
+}
 
 /// Accepts events.
 pub struct Intake {
@@ -90,7 +108,7 @@ impl Intake {
     /// [`Error::EndpointUnavailable`] for a target, [`Error::Conflict`] for a reused key or a
     /// second terminal event, [`Error::Unavailable`] when full. None of them left a trace.
     pub async fn publish(&self, fields: PublishFields) -> Result<EventWithDeliveries> {
-        self.accept(&fields.judge(&self.catalogue)?).await
+        self.accept(&fields.judge(&self.catalogue)?, Purpose::Publish).await
     }
 
     /// As [`Intake::publish`], but where something is full it pauses and tries again a few hundred
@@ -102,22 +120,107 @@ impl Intake {
     ) -> Result<EventWithDeliveries> {
         let publication = fields.judge(&self.catalogue)?;
         for _ in 0..PATIENCE_ROUNDS {
-            match self.accept(&publication).await {
+            match self.accept(&publication, Purpose::Publish).await {
                 Err(Error::Unavailable { source: None, .. }) => pause().await,
                 result => return result,
             }
         }
-        self.accept(&publication).await
+        self.accept(&publication, Purpose::Publish).await
     }
 
-    async fn accept(&self, publication: &Publication) -> Result<EventWithDeliveries> {
+    /// Sends an endpoint an event that tells of nothing but that it arrived.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] and [`Conflict::EndpointDisabled`].
+    pub async fn test(&self, caller: &Caller, id: &EndpointId) -> Result<EventWithDeliveries> {
+        let organization = caller.writer()?;
+        let missing = Error::NotFound(Thing::Endpoint);
+        if !self.store.endpoint(organization, id).await?.ok_or(missing)?.enabled {
+            return Err(Error::Conflict(Conflict::EndpointDisabled));
+        }
+        let now = self.clock.now();
+        let session = self.minter.test_session(now);
+        let publication = Publication::test(organization.clone(), session, id.clone());
+        let event = self.accept(&publication, Purpose::Test).await?;
+        let entry = AuditEntry {
+            id: self.minter.audit(now),
+            organization_id: organization.clone(),
+            actor: Actor::from(caller),
+            action: Action::EndpointTested,
+            target_id: id.to_string(),
+            metadata: serde_json::Map::new(),
+            created_at: now,
+        };
+        self.store.record(entry).await?;
+        Ok(event)
+    }
+
+    /// Withdraws a session (contract 4.11); a session that was withdrawn answers as it stands.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a field that breaks a rule, [`Error::NotFound`] for an unknown
+    /// organization.
+    pub async fn withdraw(&self, fields: WithdrawalFields) -> Result<PrivacyRequest> {
+        let now = self.clock.now();
+        let withdrawal = fields.judge(self.minter.privacy_request(now), now)?;
+        let entry = AuditEntry {
+            id: self.minter.audit(now),
+            organization_id: withdrawal.organization_id.clone(),
+            actor: Actor::System,
+            action: Action::PrivacyRequestSubmitted,
+            target_id: withdrawal.session_id.to_string(),
+            metadata: serde_json::Map::new(),
+            created_at: now,
+        };
+        let request = self.store.withdraw(withdrawal, entry).await?;
+        let request = request.ok_or(Error::NotFound(Thing::Organization))?;
+        if request.state != WithdrawalState::Replacing {
+            return Ok(request);
+        }
+        // Whoever waits for it makes it; were it not to succeed, it stays owed.
+        self.replace_owed().await?;
+        self.privacy_request(&request.id).await
+    }
+
+    /// One withdrawal as it stands.
+    pub async fn privacy_request(&self, id: &PrivacyRequestId) -> Result<PrivacyRequest> {
+        let found = self.store.privacy_request(id).await?;
+        found.ok_or(Error::NotFound(Thing::PrivacyRequest))
+    }
+
+    /// Makes the replacing events that are owed; answers how many were looked at.
+    pub async fn replace_owed(&self) -> Result<usize> {
+        let owed = self.store.owed(OWED_BATCH).await?;
+        for owed in &owed {
+            self.replace(owed).await?;
+        }
+        Ok(owed.len())
+    }
+
+    async fn replace(&self, owed: &Owed) -> Result<()> {
+        let Some(publication) = owed.publication(&self.catalogue) else {
+            return self.store.forgo_replacement(&owed.withdrawal.id).await;
+        };
+        match self.accept(&publication, Purpose::Replace).await {
+            Ok(_) => Ok(()),
+            // Somebody else made it meanwhile, or it stays owed until the organization is thawed.
+            Err(Error::Conflict(_) | Error::Frozen | Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn accept(
+        &self,
+        publication: &Publication,
+        purpose: Purpose,
+    ) -> Result<EventWithDeliveries> {
         let organization = &publication.organization_id;
         let mut audience = self.cached_audience(organization).await?;
         for _ in 0..STALE_ROUNDS {
             if audience.frozen {
                 return Err(Error::Frozen);
             }
-            let Some(recipients) = recipients(publication, &audience) else {
+            let Some(recipients) = recipients(publication, purpose, &audience) else {
                 let known = audience.version;
                 audience = self.fresh_audience(organization).await?;
                 if audience.version == known {
@@ -126,7 +229,8 @@ impl Intake {
                 continue;
             };
             let memory = self.memory_for(publication, recipients.len())?;
-            let (acceptance, answer) = self.prepare(publication, &audience, &recipients, memory);
+            let (acceptance, answer) =
+                self.prepare(publication, purpose, &audience, &recipients, memory);
             match self.store.accept(acceptance).await? {
                 Accepted::Committed => return Ok(answer),
                 Accepted::Stale => audience = self.fresh_audience(organization).await?,
@@ -134,6 +238,15 @@ impl Intake {
                 Accepted::NoOrganization => return Err(Error::NotFound(Thing::Organization)),
                 Accepted::TerminalExists => {
                     return Err(Error::Conflict(Conflict::TerminalEventExists));
+                }
+                Accepted::Withdrawn { replacement, owed } => {
+                    match self.in_place_of_withdrawn(publication, replacement).await? {
+                        Some(event) => return Ok(event),
+                        None if owed && purpose == Purpose::Publish => {
+                            Box::pin(self.replace_owed()).await?;
+                        }
+                        None => return Err(Error::Conflict(Conflict::SessionWithdrawn)),
+                    }
                 }
                 Accepted::Repeated { event_id, fingerprint } => {
                     // It may have been refused in the same transaction: then this one is the first.
@@ -149,6 +262,20 @@ impl Intake {
             retry_after: RETRY_AFTER,
             source: None,
         })
+    }
+
+    /// What a terminal event of a withdrawn session is answered with: the one that replaced it.
+    async fn in_place_of_withdrawn(
+        &self,
+        publication: &Publication,
+        replacement: Option<EventId>,
+    ) -> Result<Option<EventWithDeliveries>> {
+        match replacement {
+            Some(id) if publication.event_type.terminal => {
+                self.store.event(&publication.organization_id, &id).await
+            }
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// The event that the idempotency key stands for, if it was used with the same body.
@@ -224,6 +351,7 @@ impl Intake {
     fn prepare(
         &self,
         publication: &Publication,
+        purpose: Purpose,
         audience: &Audience,
         recipients: &[&Member],
         memory: Share,
@@ -248,10 +376,16 @@ impl Intake {
             key: key.clone(),
             fingerprint: self.vault.fingerprint(&publication.canonical()),
         });
+        let part = match purpose {
+            Purpose::Publish if publication.event_type.terminal => Some(SessionPart::Ends),
+            Purpose::Publish => Some(SessionPart::Tells),
+            Purpose::Replace => Some(SessionPart::Replaces),
+            Purpose::Test => None,
+        };
         let acceptance = Acceptance {
             event,
-            session_id: publication.session_id.clone(),
-            terminal: publication.event_type.terminal,
+            session: publication.session_id.clone().zip(part),
+            targets: publication.targets.clone(),
             audience_version: audience.version,
             idempotency,
             deliveries,
@@ -297,16 +431,26 @@ impl Intake {
 
 /// The enabled endpoints that get the event: those targeted, or all; of these, the subscribed ones
 /// (contract 4.2). `None` when a target is not among them.
-fn recipients<'a>(publication: &Publication, audience: &'a Audience) -> Option<Vec<&'a Member>> {
+fn recipients<'a>(
+    publication: &Publication,
+    purpose: Purpose,
+    audience: &'a Audience,
+) -> Option<Vec<&'a Member>> {
     let members = audience.members.iter();
     let mut recipients: Vec<&Member> = match &publication.targets {
         None => members.collect(),
         Some(targets) => {
-            let named =
-                |target: &EndpointId| audience.members.iter().find(|m| m.endpoint.id == *target);
-            targets.iter().map(named).collect::<Option<_>>()?
+            let mut named = targets
+                .iter()
+                .map(|target| audience.members.iter().find(|member| member.endpoint.id == *target));
+            match purpose {
+                Purpose::Replace => named.flatten().collect(),
+                Purpose::Publish | Purpose::Test => named.by_ref().collect::<Option<_>>()?,
+            }
         }
     };
-    recipients.retain(|member| member.endpoint.subscribes_to(&publication.event_type.name));
+    if purpose != Purpose::Test {
+        recipients.retain(|member| member.endpoint.subscribes_to(&publication.event_type.name));
+    }
     Some(recipients)
 }

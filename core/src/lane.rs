@@ -213,6 +213,15 @@ impl Lane {
         self.known.remove(id);
     }
 
+    /// The payload of a delivery was taken away. Answers whether it was claimed and had not started:
+    /// then it never does.
+    pub fn on_revoked(&mut self, id: &DeliveryId) -> bool {
+        let Some(place) = self.ready.iter().position(|ready| ready == id) else { return false };
+        self.ready.remove(place);
+        self.known.remove(id);
+        true
+    }
+
     /// Places to lend through the gate now: all that is free while nothing waits, the breaker is
     /// closed and no rate limit holds. The lane counts them as lent.
     pub fn lend(&mut self) -> usize {

@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod audit;
 pub mod breaker;
 pub mod budget;
 pub mod delivery;
@@ -26,9 +27,11 @@ pub mod outcome;
 pub mod pace;
 pub mod page;
 pub mod ports;
+pub mod privacy;
 pub mod retention;
 pub mod retry;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod throttle;
 pub mod time;

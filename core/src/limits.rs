@@ -36,6 +36,11 @@ pub const ENDPOINTS: usize = 50;
 /// Encryption keys of an endpoint unless the setting says otherwise.
 pub const KEYS: usize = 20;
 
+/// Requests a minute of one API key or dashboard user unless the setting says otherwise.
+pub const REQUESTS_PER_MINUTE: usize = 600;
+/// Most failed checks that a withdrawal may tell of.
+pub const TRIES: u32 = 1000;
+
 /// Page size when none is asked for.
 pub const PAGE: usize = 10;
 /// Largest page.

@@ -62,6 +62,19 @@ impl ErrorKind {
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
+
+    /// Whether the body may have reached the receiver all the same.
+    pub fn leaves_arrival_unknown(self) -> bool {
+        match self {
+            Self::Timeout | Self::Reset | Self::Protocol => true,
+            Self::Connect
+            | Self::Dns
+            | Self::Tls
+            | Self::TargetBlocked
+            | Self::NoActiveKey
+            | Self::SealFailed => false,
+        }
+    }
 }
 
 /// What one exchange with a receiver came to.

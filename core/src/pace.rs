@@ -21,9 +21,9 @@ pub struct Pace {
     limiter: RateLimiter<NotKeyed, InMemoryState, LaneClock, NoOpMiddleware<Nanos>>,
 }
 
-/// The lane's time, as the limiter wants to read it.
+/// The time that its owner was asked with, as the limiter wants to read it.
 #[derive(Clone, Debug)]
-struct LaneClock(Arc<AtomicU64>);
+pub(crate) struct LaneClock(Arc<AtomicU64>);
 
 impl Clock for LaneClock {
     type Instant = Nanos;
@@ -34,7 +34,13 @@ impl Clock for LaneClock {
 }
 
 impl LaneClock {
-    fn set(&self, now: Timestamp) {
+    pub(crate) fn at(now: Timestamp) -> Self {
+        let clock = Self(Arc::new(AtomicU64::new(0)));
+        clock.set(now);
+        clock
+    }
+
+    pub(crate) fn set(&self, now: Timestamp) {
         self.0.store(now.as_ms().unsigned_abs().saturating_mul(1_000_000), Ordering::Relaxed);
     }
 }
@@ -44,8 +50,7 @@ impl Pace {
     pub fn new(per_second: u32, now: Timestamp) -> Self {
         let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(per_second / 50).unwrap_or(NonZeroU32::MIN);
-        let clock = LaneClock(Arc::new(AtomicU64::new(0)));
-        clock.set(now);
+        let clock = LaneClock::at(now);
         let quota = Quota::per_second(rate).allow_burst(burst);
         Self { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock }
     }

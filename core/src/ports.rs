@@ -7,15 +7,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::access::{ApiKey, Organization};
+use crate::audit::AuditEntry;
 use crate::budget::Share;
 use crate::delivery::{Attempt, Claim, ClaimToken, Delivery, Progress, RequeueRefusal, Status};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::event::{Event, EventWithDeliveries};
 use crate::gate::Reservation;
-use crate::id::{DeliveryId, EndpointId, EventId, KeyId, OrganizationId, SessionId};
+use crate::id::{
+    ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, OrganizationId, PrivacyRequestId, SessionId,
+};
 use crate::key::{EncryptionKey, PublicJwk};
 use crate::page::{Page, PageRequest};
+use crate::privacy::{Owed, PrivacyRequest, Withdrawal};
 use crate::retry::RetrySchedule;
 use crate::time::Timestamp;
 
@@ -137,15 +141,26 @@ pub struct NewDelivery {
     pub reservation: Option<Reservation>,
 }
 
+/// What an event is to the session that it tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionPart {
+    /// It tells of it.
+    Tells,
+    /// It ends it: a session has one such event.
+    Ends,
+    /// It replaces the end that a withdrawal took back, and is owed.
+    Replaces,
+}
+
 /// An event on its way into the rows, with all that is committed with it.
 #[derive(Debug)]
 pub struct Acceptance {
     /// The event.
     pub event: Event,
     /// The session it tells of.
-    pub session_id: Option<SessionId>,
-    /// Whether it ends that session.
-    pub terminal: bool,
+    pub session: Option<(SessionId, SessionPart)>,
+    /// The endpoints that the session's events are for; all that subscribe when none.
+    pub targets: Option<Vec<EndpointId>>,
     /// The version of the audience it was sealed for.
     pub audience_version: i64,
     /// The caller's key against doubling.
@@ -174,6 +189,13 @@ pub enum Accepted {
     },
     /// The session has its terminal event already.
     TerminalExists,
+    /// The person has withdrawn the session.
+    Withdrawn {
+        /// The event that replaced its end, once there is one.
+        replacement: Option<EventId>,
+        /// Whether a replacing event is owed.
+        owed: bool,
+    },
     /// The organization is gone.
     NoOrganization,
 }
@@ -198,6 +220,20 @@ pub struct Settlement {
     pub progress: Progress,
     /// The attempt that this one replaces, for the history.
     pub replaced: Option<Attempt>,
+}
+
+/// What became of a new endpoint.
+#[derive(Clone, Debug)]
+pub enum Inserted {
+    /// It is there.
+    New,
+    /// Its idempotency key stands already, for this endpoint.
+    Repeated {
+        /// The first endpoint.
+        first: Box<Destination>,
+        /// The fingerprint it was stored with.
+        fingerprint: String,
+    },
 }
 
 /// What is to be sent again.
@@ -236,13 +272,35 @@ pub struct DeliveryFilter {
     pub endpoint_id: Option<EndpointId>,
     /// Only this event.
     pub event_id: Option<EventId>,
+    /// Only events of this type; not beside status or endpoint, which no index would serve.
+    pub event_type: Option<String>,
+    /// Accepted at or after.
+    pub created_from: Option<Timestamp>,
+    /// Accepted at or before.
+    pub created_to: Option<Timestamp>,
 }
 
-/// Organizations, API keys, endpoints and encryption keys in the rows.
+/// Filters of the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Done at or after.
+    pub created_from: Option<Timestamp>,
+    /// Done at or before.
+    pub created_to: Option<Timestamp>,
+}
+
+/// Reads a thing as it stands and answers what it is to be, or why it stays.
+pub type Change<T> = Box<dyn FnOnce(T) -> Result<T> + Send>;
+
+/// Organizations in the rows. Here as below, a change is committed with its entry of the audit log.
 #[async_trait]
-pub trait Directory: Send + Sync {
+pub trait Organizations: Send + Sync {
     /// Adds an organization; [`Conflict::OrganizationExists`](crate::error::Conflict) by id.
-    async fn insert_organization(&self, organization: &Organization) -> Result<()>;
+    async fn insert_organization(
+        &self,
+        organization: &Organization,
+        entry: AuditEntry,
+    ) -> Result<()>;
     /// One organization.
     async fn organization(&self, id: &OrganizationId) -> Result<Option<Organization>>;
     /// Organizations, newest first.
@@ -251,23 +309,65 @@ pub trait Directory: Send + Sync {
     async fn change_organization(
         &self,
         id: &OrganizationId,
-        change: Box<dyn FnOnce(Organization) -> Organization + Send>,
+        change: Change<Organization>,
+        entry: AuditEntry,
     ) -> Result<Option<Organization>>;
+    /// Deletes an organization: it vanishes at once with all that it has, and [`Upkeep`] removes its
+    /// rows. Answers whether there was one.
+    async fn delete_organization(&self, id: &OrganizationId, now: Timestamp) -> Result<bool>;
+}
 
-    /// Adds an API key under the hash it is found by.
-    async fn insert_api_key(&self, key: &ApiKey, hash: &str) -> Result<()>;
+/// API keys in the rows.
+#[async_trait]
+pub trait ApiKeys: Send + Sync {
+    /// Adds an API key under the hash it is found by; a platform's key has no entry.
+    async fn insert_api_key(
+        &self,
+        key: &ApiKey,
+        hash: &str,
+        entry: Option<AuditEntry>,
+    ) -> Result<()>;
     /// The key stored under `hash`, and whether its organization is frozen.
     async fn api_key(&self, hash: &str) -> Result<Option<(ApiKey, bool)>>;
+    /// API keys of the organization, by id.
+    async fn api_keys(
+        &self,
+        organization: &OrganizationId,
+        page: &PageRequest,
+    ) -> Result<Page<ApiKey>>;
+    /// Reads, changes and writes one API key in one transaction.
+    async fn change_api_key(
+        &self,
+        organization: &OrganizationId,
+        id: &ApiKeyId,
+        change: Change<ApiKey>,
+        entry: AuditEntry,
+    ) -> Result<Option<ApiKey>>;
+    /// Deletes an API key; answers whether there was one.
+    async fn delete_api_key(
+        &self,
+        organization: &OrganizationId,
+        id: &ApiKeyId,
+        entry: AuditEntry,
+    ) -> Result<bool>;
+    /// Adds to the request counts of API keys.
+    async fn count_requests(&self, counts: Vec<(ApiKeyId, u64)>) -> Result<()>;
     /// Whether any platform key exists.
     async fn has_platform_key(&self) -> Result<bool>;
+}
 
-    /// Adds an endpoint with its locked secret, unless the organization has `most` of them.
+/// Endpoints in the rows.
+#[async_trait]
+pub trait Endpoints: Send + Sync {
+    /// Adds an endpoint with its locked secret, unless the organization has `most` of them or the
+    /// idempotency key stands for one.
     async fn insert_endpoint(
         &self,
-        endpoint: &Endpoint,
-        locked_secret: &str,
+        new: Destination,
+        idempotency: Option<Idempotency>,
         most: usize,
-    ) -> Result<()>;
+        entry: AuditEntry,
+    ) -> Result<Inserted>;
     /// One endpoint of the organization.
     async fn endpoint(
         &self,
@@ -286,8 +386,17 @@ pub trait Directory: Send + Sync {
         &self,
         organization: &OrganizationId,
         id: &EndpointId,
-        change: Box<dyn FnOnce(Endpoint) -> Endpoint + Send>,
+        change: Change<Endpoint>,
+        entry: AuditEntry,
     ) -> Result<Option<Endpoint>>;
+    /// Deletes one endpoint: it vanishes, its secret and its keys' JWKs are erased, and what is
+    /// pending for it fails. Answers whether there was one.
+    async fn delete_endpoint(
+        &self,
+        organization: &OrganizationId,
+        id: &EndpointId,
+        entry: AuditEntry,
+    ) -> Result<bool>;
 
     /// Replaces the locked signing secret of one endpoint; answers whether there is one.
     async fn replace_secret(
@@ -295,15 +404,25 @@ pub trait Directory: Send + Sync {
         organization: &OrganizationId,
         id: &EndpointId,
         locked_secret: &str,
-        now: Timestamp,
+        entry: AuditEntry,
     ) -> Result<bool>;
 
+    /// An organization's audience; none when it is gone.
+    async fn audience(&self, organization: &OrganizationId) -> Result<Option<Audience>>;
+    /// What an actor needs to deliver to an endpoint.
+    async fn destination(&self, id: &EndpointId) -> Result<Option<Destination>>;
+}
+
+/// Encryption keys in the rows.
+#[async_trait]
+pub trait Keys: Send + Sync {
     /// Adds an active key and deactivates the endpoint's others, unless it has `most` of them.
     async fn insert_key(
         &self,
         organization: &OrganizationId,
         key: &EncryptionKey,
         most: usize,
+        entry: AuditEntry,
     ) -> Result<()>;
     /// Makes one key the endpoint's only active one, or inactive.
     async fn set_key_active(
@@ -311,7 +430,7 @@ pub trait Directory: Send + Sync {
         organization: &OrganizationId,
         id: &KeyId,
         active: bool,
-        now: Timestamp,
+        entry: AuditEntry,
     ) -> Result<Option<EncryptionKey>>;
     /// Keys of one endpoint, by id; none for an unknown endpoint.
     async fn keys(
@@ -321,11 +440,39 @@ pub trait Directory: Send + Sync {
         active: Option<bool>,
         page: &PageRequest,
     ) -> Result<Page<EncryptionKey>>;
+}
 
-    /// An organization's audience; none when it is gone.
-    async fn audience(&self, organization: &OrganizationId) -> Result<Option<Audience>>;
-    /// What an actor needs to deliver to an endpoint.
-    async fn destination(&self, id: &EndpointId) -> Result<Option<Destination>>;
+/// The audit log in the rows.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
+    /// Adds an entry that stands for no change of rows.
+    async fn record(&self, entry: AuditEntry) -> Result<()>;
+    /// The organization's audit log, newest first.
+    async fn audit_log(
+        &self,
+        organization: &OrganizationId,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AuditEntry>>;
+}
+
+/// Sessions that their persons withdrew.
+#[async_trait]
+pub trait Withdrawals: Send + Sync {
+    /// Withdraws a session: what is pending is scrubbed, what is in flight is marked, and the first
+    /// decision is taken. A session that was withdrawn answers as it stands. None when there is no
+    /// such organization. The entry gets the counts.
+    async fn withdraw(
+        &self,
+        withdrawal: Withdrawal,
+        entry: AuditEntry,
+    ) -> Result<Option<PrivacyRequest>>;
+    /// One withdrawal as it stands.
+    async fn privacy_request(&self, id: &PrivacyRequestId) -> Result<Option<PrivacyRequest>>;
+    /// Replacing events that are owed, oldest first.
+    async fn owed(&self, limit: usize) -> Result<Vec<Owed>>;
+    /// Ends a withdrawal whose replacing event cannot be made.
+    async fn forgo_replacement(&self, id: &PrivacyRequestId) -> Result<()>;
 }
 
 /// The writes of the hot path, gathered into few transactions.
@@ -343,13 +490,14 @@ pub trait Ledger: Send + Sync {
     /// Ends claims; answers for each, in order, whether it still stood.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<bool>>;
     /// Requeues what the machine lets be requeued, and passes it on; answers for each delivery,
-    /// oldest first, or none when the organization has no such thing.
+    /// oldest first, or none when the organization has no such thing. The entry is added when
+    /// anything was requeued.
     async fn requeue(
         &self,
         organization: &OrganizationId,
         what: &Requeue,
         schedule: &RetrySchedule,
-        now: Timestamp,
+        entry: AuditEntry,
     ) -> Result<Option<Vec<Result<Delivery, RequeueRefusal>>>>;
 }
 
@@ -440,6 +588,13 @@ pub trait Upkeep: Send + Sync {
         limit: usize,
         blame: Blame,
     ) -> Result<usize>;
+    /// Fails what is still pending for deleted endpoints, and scrubs what they failed to deliver;
+    /// answers how many deliveries were written.
+    async fn clear_deleted_endpoints(&self, now: Timestamp, limit: usize) -> Result<usize>;
+    /// Removes rows of deleted organizations; answers how many.
+    async fn purge_deleted_organizations(&self, now: Timestamp, limit: usize) -> Result<usize>;
+    /// Removes entries of the audit log that tell of sessions and were made before `before`.
+    async fn purge_audit(&self, before: Timestamp, limit: usize) -> Result<usize>;
     /// Scrubs payloads whose time is over; answers how many were looked at.
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize>;
     /// Removes events accepted before `before` that hold no payload any more, with all that
@@ -455,9 +610,14 @@ pub trait Upkeep: Send + Sync {
 }
 
 /// All rows.
-pub trait Store: Directory + Ledger + Archive + Upkeep {}
+pub trait Store: Directory + Ledger + Archive + Withdrawals + Upkeep {}
 
-impl<T: Directory + Ledger + Archive + Upkeep> Store for T {}
+impl<T: Directory + Ledger + Archive + Withdrawals + Upkeep> Store for T {}
+
+/// Who there is and what they have set.
+pub trait Directory: Organizations + ApiKeys + Endpoints + Keys + AuditLog {}
+
+impl<T: Organizations + ApiKeys + Endpoints + Keys + AuditLog> Directory for T {}
 
 /// A due time in the schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -509,6 +669,10 @@ pub trait Dispatch: Send + Sync {
     fn hand_over(&self, deliveries: Vec<HandOver>);
     /// An endpoint's settings changed.
     fn reconfigured(&self, endpoint: &EndpointId);
+    /// Payloads of claimed deliveries were taken away: what has not started must not start.
+    fn revoked(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>);
+    /// A replacing event is owed.
+    fn replacement_owed(&self);
 }
 
 /// The rules that deliveries are made by.

@@ -45,6 +45,8 @@ pub struct Model {
     pub claim_expires_at_ms: Option<i64>,
     /// Claims lost in a row.
     pub lost_claims: i64,
+    /// Whether an attempt may have arrived though no answer tells.
+    pub maybe_delivered: bool,
     /// Why it failed.
     pub failure_reason: Option<String>,
     /// Acceptance.
@@ -53,8 +55,16 @@ pub struct Model {
     pub updated_at_ms: i64,
 }
 
-/// Rows are related by their ids alone.
+/// Related by their ids, without a foreign key.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// The event it carries.
+    #[sea_orm(
+        belongs_to = "super::event::Entity",
+        from = "Column::EventId",
+        to = "super::event::Column::Id"
+    )]
+    Event,
+}
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -29,6 +29,16 @@ pub struct Model {
     pub rate_limit_per_second: Option<i64>,
     /// Locked by the vault.
     pub signing_secret: String,
+    /// Raised by every change.
+    pub revision: i64,
+    /// Key against doubling that it was made with.
+    pub idempotency_key: Option<String>,
+    /// Keyed hash of the settings it was made with.
+    pub fingerprint: Option<String>,
+    /// When it was deleted.
+    pub deleted_at_ms: Option<i64>,
+    /// When nothing pending was left of it after that.
+    pub cleared_at_ms: Option<i64>,
     /// Creation.
     pub created_at_ms: i64,
     /// Last change.

@@ -3,6 +3,7 @@
 //! Instants are milliseconds since the epoch.
 
 pub mod api_key;
+pub mod audit_log;
 pub mod data_key;
 pub mod delivery;
 pub mod delivery_attempt;
@@ -11,4 +12,4 @@ pub mod endpoint;
 pub mod event;
 pub mod organization;
 pub mod sealed_payload;
-pub mod session;
+pub mod verification_session;

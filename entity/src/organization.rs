@@ -15,6 +15,8 @@ pub struct Model {
     pub audience_version: i64,
     /// When it was frozen.
     pub frozen_at_ms: Option<i64>,
+    /// When it was deleted: its rows are on their way out.
+    pub deleted_at_ms: Option<i64>,
     /// Creation.
     pub created_at_ms: i64,
     /// Last change.

@@ -103,6 +103,7 @@ impl Query {
             status: status.map(Into::into),
             endpoint_id: endpoint_id.map(endpoint).transpose()?,
             event_id: event_id.map(event).transpose()?,
+            ..DeliveryFilter::default()
         };
         let page = page(first, after)?;
         admin.deliveries(caller, &filter, &page).await.map(Into::into).map_err(refused)

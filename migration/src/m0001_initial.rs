@@ -5,7 +5,8 @@
 //! whole. Ids compare by bytes, since those of events and deliveries lead with time.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::sea_orm::DbBackend;
+
+use crate::text;
 
 pub(crate) struct Migration;
 
@@ -15,8 +16,6 @@ impl MigrationName for Migration {
     }
 }
 
-/// `{text}` is text that compares by bytes; `{queue}` are the storage settings of tables whose rows
-/// change a few times soon after they are written.
 const STATEMENTS: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS organizations (
         id {text} NOT NULL PRIMARY KEY,
@@ -153,21 +152,7 @@ const STATEMENTS: &[&str] = &[
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let (text, blob, queue) = match manager.get_database_backend() {
-            DbBackend::Postgres => (
-                "text COLLATE \"C\"",
-                "bytea",
-                "WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, \
-                 autovacuum_analyze_scale_factor = 0.02)",
-            ),
-            _ => ("text", "blob", ""),
-        };
-        for statement in STATEMENTS {
-            let statement =
-                statement.replace("{text}", text).replace("{blob}", blob).replace("{queue}", queue);
-            manager.get_connection().execute_unprepared(&statement).await?;
-        }
-        Ok(())
+        text::run(manager, STATEMENTS).await
     }
 
     async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {

@@ -2,7 +2,7 @@
 //! out what its lane decides. Nobody else's broken server is felt here.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use hookseal_core::budget::Share;
-use hookseal_core::delivery::{Claim, ClaimToken, Delivery};
+use hookseal_core::delivery::{Claim, ClaimToken, Delivery, IllegalTransition, Progress};
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::gate::Gate;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::lane::{Lane, LaneSettings, LaneSnapshot, Step};
-use hookseal_core::limits::ENDPOINT_BYTES;
+use hookseal_core::limits::{ENDPOINT_BYTES, WINDOW_MAX};
 use hookseal_core::ports::{Claimed, Due, Secret, Settlement};
 use hookseal_core::retention::RetentionHours;
 use hookseal_core::time::Timestamp;
@@ -61,6 +61,11 @@ pub struct Deliver {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Reconfigure;
+
+/// The payloads of these deliveries were taken away: what has not started must not start.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Revoke(pub Vec<DeliveryId>);
 
 /// Start nothing more and end once nothing flies; `hard` gives up what flies.
 #[derive(Debug, Message)]
@@ -109,6 +114,8 @@ pub struct EndpointActor {
     /// Claimed and not yet started.
     cargo: HashMap<DeliveryId, (Claimed, Option<Share>)>,
     flying: HashMap<DeliveryId, Flight>,
+    /// Revoked before they arrived here.
+    revoked: HashSet<DeliveryId>,
     /// Settlements under way.
     settling: usize,
     timer: Option<(Timestamp, SpawnHandle)>,
@@ -179,6 +186,7 @@ impl EndpointActor {
             loading: false,
             cargo: HashMap::new(),
             flying: HashMap::new(),
+            revoked: HashSet::new(),
             settling: 0,
             timer: None,
             quiet_since: None,
@@ -256,8 +264,11 @@ impl EndpointActor {
                     actor.settings = Some(Settings { endpoint, secret, version });
                     actor.pump(context);
                 }
-                // The endpoint is gone: nothing is left to be done for it.
-                None => actor.end(context),
+                // The endpoint is gone: what flies ends, and nothing else is left to be done.
+                None => {
+                    actor.draining = true;
+                    actor.pump(context);
+                }
             }
         });
         context.spawn(loaded);
@@ -300,7 +311,8 @@ impl EndpointActor {
         let mut beyond = Vec::new();
         for claimed in claimed {
             let bytes = claimed.sealed.len();
-            if held > 0 && held + bytes > ENDPOINT_BYTES {
+            let revoked = self.revoked.remove(&claimed.delivery.id);
+            if revoked || (held > 0 && held + bytes > ENDPOINT_BYTES) {
                 beyond.push(claimed.delivery);
             } else {
                 held += bytes;
@@ -357,6 +369,22 @@ impl EndpointActor {
             }
         }
         self.give_back(stale, context);
+    }
+
+    fn revoke(&mut self, ids: Vec<DeliveryId>, context: &mut Context<Self>) {
+        let mut unsent = Vec::new();
+        for id in ids {
+            if self.lane.on_revoked(&id) {
+                unsent.extend(self.cargo.remove(&id).map(|(claimed, _)| claimed.delivery));
+            } else if !self.flying.contains_key(&id) {
+                // Its claim is under way, or it ended just now: such are few, and forgotten in time.
+                if self.revoked.len() >= WINDOW_MAX {
+                    self.revoked.clear();
+                }
+                self.revoked.insert(id);
+            }
+        }
+        self.give_back(unsent, context);
     }
 
     fn fly(
@@ -427,12 +455,22 @@ impl EndpointActor {
         self.give_back(deliveries, context);
     }
 
+    /// Gives claims back under which nothing was sent.
     fn give_back(&mut self, deliveries: Vec<Delivery>, context: &mut Context<Self>) {
         let now = self.tools.clock.now();
+        self.end_claims(deliveries, |progress| progress.hand_back(now), context);
+    }
+
+    fn end_claims(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        end: impl Fn(&Progress) -> Result<Progress, IllegalTransition>,
+        context: &mut Context<Self>,
+    ) {
         let settlements: Vec<_> = deliveries
             .into_iter()
             .filter_map(|delivery| {
-                let progress = delivery.progress.hand_back(now).ok()?;
+                let progress = end(&delivery.progress).ok()?;
                 Some(Settlement { id: delivery.id, token: self.token, progress, replaced: None })
             })
             .collect();
@@ -502,6 +540,7 @@ impl EndpointActor {
                 self.wake_at(since.plus(idle_after), context);
             }
             Some(_) => {
+                self.revoked.clear();
                 self.lane.on_recalled(self.gate.recall());
                 if self.lane.is_quiet(now) {
                     self.end(context);
@@ -559,8 +598,20 @@ impl Handler<Deliver> for EndpointActor {
     fn handle(&mut self, Deliver { claimed, memory }: Deliver, context: &mut Context<Self>) {
         let id = claimed.delivery.id.clone();
         if self.lane.on_handed_over(id.clone()) {
-            self.cargo.insert(id, (claimed, memory));
+            self.cargo.insert(id.clone(), (claimed, memory));
         }
+        if self.revoked.remove(&id) {
+            self.revoke(vec![id], context);
+        }
+        self.pump(context);
+    }
+}
+
+impl Handler<Revoke> for EndpointActor {
+    type Result = ();
+
+    fn handle(&mut self, Revoke(ids): Revoke, context: &mut Context<Self>) {
+        self.revoke(ids, context);
         self.pump(context);
     }
 }
@@ -586,7 +637,8 @@ impl Handler<Drain> for EndpointActor {
                 flight.abort.abort();
                 flight.delivery
             });
-            self.give_back(given_up.collect(), context);
+            let (given_up, now) = (given_up.collect(), self.tools.clock.now());
+            self.end_claims(given_up, |progress| progress.give_up_attempt(now), context);
         }
         self.pump(context);
     }

@@ -20,6 +20,10 @@ const CLAIMS_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often old history is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// How often the rows of what was deleted are taken apart.
+const DELETED_EVERY: Duration = Duration::from_secs(5);
+/// How long the audit log tells of sessions (contract 1.10).
+const SESSION_AUDIT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// An idempotency key stands for at least this long.
 const KEYED_AT_LEAST: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -60,11 +64,8 @@ impl Janitor {
                     Ok(0) => {}
                     Ok(done) => tracing::debug!(what, done, "tidied up"),
                     Err(error) => {
-                        tracing::warn!(
-                            what,
-                            error = &error as &dyn std::error::Error,
-                            "not tidied up"
-                        );
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(what, error, "not tidied up");
                     }
                 }
                 tokio::time::sleep(pause).await;
@@ -90,6 +91,18 @@ impl Actor for Janitor {
             tools.store.purge(now.minus(history), keyed_before, BATCH).await
         };
         self.every(PURGE_EVERY, "old history", purge, context);
+        let audit = |tools: Tools| async move {
+            tools.store.purge_audit(tools.clock.now().minus(SESSION_AUDIT), BATCH).await
+        };
+        self.every(PURGE_EVERY, "old audit entries", audit, context);
+        let clear = |tools: Tools| async move {
+            tools.store.clear_deleted_endpoints(tools.clock.now(), BATCH).await
+        };
+        self.every(DELETED_EVERY, "deleted endpoints", clear, context);
+        let purge = |tools: Tools| async move {
+            tools.store.purge_deleted_organizations(tools.clock.now(), BATCH).await
+        };
+        self.every(DELETED_EVERY, "deleted organizations", purge, context);
     }
 }
 

@@ -6,11 +6,13 @@
 //!                            └────▶ supervisor ─────┘ starts it
 //! schedule ──due──▶ stager ──────────▶ │
 //! rows ──overdue, horizon──▶ stager    │ lapsed claims, expired payloads, old history ◀── janitor
+//! ledger, withdrawal ──owed──▶ replacer ──▶ intake: the event that replaces a withdrawn one
 //! ```
 
 mod attempt;
 pub mod endpoint;
 pub mod janitor;
+pub mod replacer;
 pub mod stager;
 pub mod supervisor;
 pub mod switchboard;

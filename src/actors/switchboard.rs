@@ -18,7 +18,7 @@ use hookseal_core::ports::{Claimed, Clock, Dispatch, HandOver};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use super::endpoint::{Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure};
+use super::endpoint::{Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke};
 use super::supervisor::{Start, Supervisor};
 
 /// How to reach one endpoint's actor. Shared, never cloned: each clone of an address has a place of
@@ -48,6 +48,8 @@ pub struct Switchboard {
     pub overdue: Notify,
     /// Tells that an actor ended.
     pub ended: Notify,
+    /// Asks for the replacing events that are owed.
+    pub owed: Notify,
 }
 
 impl std::fmt::Debug for Switchboard {
@@ -70,6 +72,7 @@ impl Switchboard {
             closed: AtomicBool::new(false),
             overdue: Notify::new(),
             ended: Notify::new(),
+            owed: Notify::new(),
         })
     }
 
@@ -198,5 +201,17 @@ impl Dispatch for Switchboard {
                 }
             }
         }
+    }
+
+    fn revoked(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>) {
+        let Some(line) = self.line(endpoint) else { return };
+        if let Err(SendError::Full(revoke)) = line.address.try_send(Revoke(ids)) {
+            // Beyond the bound, since what was taken away must not be sent: withdrawals are few.
+            let _ = line.address.clone().try_send(revoke);
+        }
+    }
+
+    fn replacement_owed(&self) {
+        self.owed.notify_one();
     }
 }

@@ -1,4 +1,5 @@
-//! Who is calling: a bearer key, found by its keyed hash.
+//! Who is calling: a bearer key, found by its keyed hash, or somebody at a dashboard with a session
+//! token, as bearer or in a cookie.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Api;
 use super::envelope::ApiError;
+use crate::crypto::session::Session;
 
 /// How long a key that was found is believed without asking again: a revoked one works no longer.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -56,13 +58,52 @@ impl Api {
         request.app_data::<Data<Self>>().expect("the app is built with its api")
     }
 
-    /// The caller of a request.
+    /// The caller of a request, counted.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] without a key that is known and enabled, [`Error::Frozen`] with
-    /// one of a frozen organization.
+    /// [`Error::Unauthenticated`] without a key or session that is known and stands,
+    /// [`Error::Frozen`] with one of a frozen organization, [`Error::RateLimited`] after too many,
+    /// [`Error::Denied`] for a cookie that another site sent along.
     pub(super) async fn caller(&self, request: &HttpRequest) -> Result<Caller> {
-        let key = bearer(request).ok_or(Error::Unauthenticated)?;
+        let caller = match bearer(request) {
+            // A key has no dot, a token has two.
+            Some(token) if token.contains('.') => self.member(token).await?,
+            Some(key) => self.holder(key).await?,
+            None => {
+                let cookie = request.cookie(&self.session_cookie).ok_or(Error::Unauthenticated)?;
+                let member = self.member(cookie.value()).await?;
+                self.came_from_home(request)?;
+                member
+            }
+        };
+        self.meter.admit(&caller, self.clock.now())?;
+        Ok(caller)
+    }
+
+    /// Browsers send cookies along whoever asks: what changes anything must come from a dashboard or
+    /// from this host, and nobody else's page reads.
+    fn came_from_home(&self, request: &HttpRequest) -> Result<()> {
+        let Some(origin) = request.headers().get(header::ORIGIN) else {
+            return if request.method().is_safe() { Ok(()) } else { Err(Error::Denied) };
+        };
+        let origin = origin.to_str().unwrap_or_default();
+        let host = origin.split_once("://").map(|(_, host)| host);
+        let ours = host.is_some_and(|host| host == request.connection_info().host());
+        if ours || self.origins.iter().any(|known| known == origin) {
+            Ok(())
+        } else {
+            Err(Error::Denied)
+        }
+    }
+
+    async fn member(&self, token: &str) -> Result<Caller> {
+        let session = self.sessions.verify(token, self.clock.now())?;
+        self.admin.admit_session(&session.organization).await?;
+        let Session { user, organization, role } = session;
+        Ok(Caller::Member { organization, user, role })
+    }
+
+    async fn holder(&self, key: &str) -> Result<Caller> {
         let hash = self.vault.hash_api_key(key);
         // Keyed hashes are compared, so that the time of a comparison says nothing of the key.
         if self.platform_key_hash.as_ref() == Some(&hash) {
@@ -83,6 +124,12 @@ pub(super) struct Reader(pub(super) Caller);
 /// A caller that may change them.
 pub(super) struct Writer(pub(super) Caller);
 
+/// A caller that may see signing secrets.
+pub(super) struct Revealer(pub(super) Caller);
+
+/// A caller that may manage API keys.
+pub(super) struct Keyholder(pub(super) Caller);
+
 /// The platform.
 pub(super) struct Platform;
 
@@ -101,6 +148,24 @@ impl FromRequest for Writer {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         entitled(request, |caller| caller.writer().map(drop), Self)
+    }
+}
+
+impl FromRequest for Revealer {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        entitled(request, |caller| caller.revealer().map(drop), Self)
+    }
+}
+
+impl FromRequest for Keyholder {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        entitled(request, |caller| caller.keyholder().map(drop), Self)
     }
 }
 

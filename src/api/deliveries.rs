@@ -37,6 +37,9 @@ fn filter(query: &Query) -> CoreResult<DeliveryFilter> {
             .map(|id| EndpointId::parse("endpoint_id", id))
             .transpose()?,
         event_id: query.one("event_id")?.map(|id| EventId::parse("event_id", id)).transpose()?,
+        event_type: query.one("event_type")?.map(ToOwned::to_owned),
+        created_from: query.instant("created_from")?,
+        created_to: query.instant("created_to")?,
     })
 }
 

@@ -4,6 +4,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use hookseal_core::error::Error;
 use hookseal_core::page::{Page, PageRequest};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Where each error code is explained.
@@ -83,11 +84,14 @@ impl Fault {
                 Error::Invalid { .. }
                 | Error::UnknownCursor
                 | Error::UrlRejected(_)
+                | Error::ApiKeyNotFound { .. }
                 | Error::EndpointUnavailable { .. } => StatusCode::BAD_REQUEST,
                 Error::Unauthenticated => StatusCode::UNAUTHORIZED,
                 Error::Denied => StatusCode::FORBIDDEN,
                 Error::NotFound(_) => StatusCode::NOT_FOUND,
                 Error::Conflict(_) => StatusCode::CONFLICT,
+                Error::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Error::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
                 Error::Frozen => StatusCode::GONE,
                 Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                 Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -186,7 +190,8 @@ impl ApiError {
 }
 
 /// The `error` member.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
 pub(super) struct ErrorView {
     code: &'static str,
     message: String,
@@ -231,8 +236,12 @@ impl ResponseError for ApiError {
         {
             response.headers_mut().insert(header::ALLOW, allow);
         }
-        if let Fault::Core(Error::Unavailable { retry_after, .. }) = &self.fault {
-            let seconds = retry_after.as_secs().max(1);
+        if let Fault::Core(
+            Error::Unavailable { retry_after, .. } | Error::RateLimited { retry_after },
+        ) = &self.fault
+        {
+            // Rounded up: a caller that comes back then is not refused again.
+            let seconds = retry_after.as_millis().div_ceil(1000).max(1) as u64;
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response

@@ -6,9 +6,23 @@ use actix_web::web::Data;
 use hookseal_core::limits::BODY_BYTES;
 use hookseal_graphql::{Request, Response, response_of, sdl};
 
+use schemars::JsonSchema;
+use serde_json::{Map, Value};
+
 use super::Api;
 use super::body::Body;
 use super::envelope::ApiError;
+
+/// A GraphQL document and its variables.
+#[derive(JsonSchema)]
+#[schemars(rename = "GraphQLRequest")]
+#[expect(dead_code, reason = "what is read is async-graphql's; this tells how it is written")]
+pub(super) struct Document {
+    query: String,
+    #[schemars(rename = "operationName")]
+    operation_name: Option<String>,
+    variables: Option<Map<String, Value>>,
+}
 
 pub(super) async fn execute(
     api: Data<Api>,

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use hookseal_core::id::{EndpointId, KeyId};
 use hookseal_core::key::KeyFields;
 use hookseal_core::limits::BODY_BYTES;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -13,13 +14,19 @@ use super::auth::Writer;
 use super::body::Body;
 use super::envelope::{ApiError, list as listed, success};
 use super::query::{Query, on_list};
-use super::{Api, views};
+use super::{Api, schema, views};
 
-#[derive(Deserialize)]
-struct Fields {
+/// A new encryption key, which becomes the endpoint's only active one.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewWebhookEncryptionKey")]
+pub(super) struct Fields {
+    #[schemars(length(min = 1, max = 128))]
     key_id: String,
+    #[schemars(extend("enum" = ["RSA-OAEP-256"]))]
     algorithm: String,
+    #[schemars(extend("enum" = ["RSA"]))]
     key_type: String,
+    #[schemars(with = "schema::NewJwk")]
     jwk: Map<String, Value>,
 }
 

@@ -3,6 +3,8 @@
 //! Each handler checks in the contract's order: body size, authentication, right, validation,
 //! existence, state (contract 2.1).
 
+mod api_keys;
+mod audit;
 mod auth;
 mod body;
 mod deliveries;
@@ -11,20 +13,25 @@ mod envelope;
 mod events;
 mod graphql;
 mod keys;
+mod meter;
+mod openapi;
 mod ops;
 mod platform;
 mod query;
+mod reference;
 mod routes;
+mod schema;
 mod views;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use hookseal_core::admin::Admin;
 use hookseal_core::intake::Intake;
-use hookseal_core::ports::{Store, Vault};
+use hookseal_core::ports::{Clock, Store, Vault};
 
-pub use routes::{configure, security_headers, timed};
+pub use routes::{configure, cors, openapi_document, security_headers, timed};
 
 /// Whether the daemon takes requests, and why not.
 #[derive(Debug, Default)]
@@ -49,12 +56,24 @@ pub struct Api {
     pub admin: Arc<Admin>,
     /// The same, for GraphQL.
     pub graphql: hookseal_graphql::Schema,
-    /// Publishing.
-    pub intake: Intake,
+    /// Publishing, testing and withdrawing.
+    pub intake: Arc<Intake>,
+    /// The OpenAPI document.
+    pub openapi: Bytes,
     /// Rows, for the readiness probe.
     pub store: Arc<dyn Store>,
     /// Keyed hashes, to compare keys by.
     pub vault: Arc<dyn Vault>,
+    /// Time, for sessions and rate limits.
+    pub clock: Arc<dyn Clock>,
+    /// What dashboard sessions must be signed with.
+    pub sessions: SessionVerifier,
+    /// Name of the cookie that may carry a session.
+    pub session_cookie: String,
+    /// Origins of dashboards.
+    pub origins: Vec<String>,
+    /// What callers use.
+    pub meter: Meter,
     /// Hash of the platform key that the configuration names.
     pub platform_key_hash: Option<String>,
     /// Whether the daemon takes requests.
@@ -63,4 +82,7 @@ pub struct Api {
     pub known_keys: auth::KnownKeys,
 }
 
+use crate::crypto::session::SessionVerifier;
+
 pub use auth::KnownKeys;
+pub use meter::Meter;

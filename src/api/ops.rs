@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Api;
@@ -14,15 +15,17 @@ use crate::metrics;
 /// How long the rows may take to answer the probe.
 const PROBE: Duration = Duration::from_secs(2);
 
-#[derive(Serialize)]
-struct Root {
+/// That the daemon is there, and where to read on.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Root")]
+pub(super) struct Root {
     message: &'static str,
     docs: &'static str,
     status: &'static str,
 }
 
 pub(super) async fn root() -> HttpResponse {
-    let root = Root { message: "Hookseal", docs: "/docs/errors", status: "healthy" };
+    let root = Root { message: "Hookseal", docs: "/reference", status: "healthy" };
     success(StatusCode::OK, &root)
 }
 
@@ -48,6 +51,13 @@ pub(super) async fn ready(api: Data<Api>) -> HttpResponse {
     let ready = Ready { ready: reasons.is_empty(), reasons };
     let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     HttpResponse::build(status).json(ready)
+}
+
+/// The document that describes every route.
+pub(super) async fn openapi(api: Data<Api>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .body(api.openapi.clone())
 }
 
 /// The page that every error's `docs` points into.

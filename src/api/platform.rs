@@ -6,20 +6,21 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{StreamExt as _, stream};
-use hookseal_core::access::ApiKeyFields;
 use hookseal_core::error::{Error, Result as CoreResult};
 use hookseal_core::event::{EventWithDeliveries, PublishFields};
-use hookseal_core::id::OrganizationId;
+use hookseal_core::id::{OrganizationId, PrivacyRequestId};
 use hookseal_core::limits::{BATCH_BODY_BYTES, BATCH_EVENTS, BODY_BYTES};
+use hookseal_core::privacy::WithdrawalFields;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
+use super::api_keys::{CreatedApiKey, NewApiKey};
 use super::auth::Platform;
 use super::body::{Body, object};
 use super::envelope::{ApiError, ErrorView, list as listed, success};
-use super::query::{Query, on_list};
-use super::{Api, views};
+use super::query::{Query, header_text, on_list};
+use super::{Api, schema, views};
 use crate::metrics;
 
 /// Events of one batch that are under way at once.
@@ -30,9 +31,13 @@ fn organization_id(text: &str) -> CoreResult<OrganizationId> {
     OrganizationId::parse("id", &text.to_ascii_lowercase())
 }
 
-#[derive(Deserialize)]
-struct NewOrganization {
+/// A new organization.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "NewOrganization")]
+pub(super) struct NewOrganization {
+    #[schemars(with = "schema::Name")]
     name: String,
+    #[schemars(with = "Option<schema::Uuid>")]
     id: Option<String>,
 }
 
@@ -69,8 +74,11 @@ pub(super) async fn organization(
     Ok(success(StatusCode::OK, &views::organization(&organization)))
 }
 
-#[derive(Deserialize)]
-struct OrganizationChange {
+/// What is to be changed of an organization; at least one must be given.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "OrganizationChange", extend("minProperties" = 1))]
+pub(super) struct OrganizationChange {
+    #[schemars(with = "Option<schema::Name>")]
     name: Option<String>,
     frozen: Option<bool>,
 }
@@ -89,20 +97,6 @@ pub(super) async fn change_organization(
     Ok(success(StatusCode::OK, &views::organization(&organization)))
 }
 
-#[derive(Deserialize)]
-struct NewApiKey {
-    name: String,
-    permissions: Vec<String>,
-    #[serde(default)]
-    metadata: Map<String, Value>,
-}
-
-#[derive(Serialize)]
-struct CreatedApiKey<'a> {
-    id: &'a str,
-    key: &'a str,
-}
-
 pub(super) async fn create_api_key(
     api: Data<Api>,
     id: Path<String>,
@@ -110,12 +104,94 @@ pub(super) async fn create_api_key(
 ) -> Result<HttpResponse, ApiError> {
     body.caller.platform()?;
     let organization = organization_id(&id)?;
-    let NewApiKey { name, permissions, metadata } = body.object()?;
-    let fields = ApiKeyFields { name, permissions, metadata };
-    let (key, secret) = api.admin.create_api_key(&organization, fields).await?;
-    let created = CreatedApiKey { id: key.id.as_str(), key: secret.expose() };
-    Ok(success(StatusCode::OK, &created))
+    let fields: NewApiKey = body.object()?;
+    let (key, secret) = api.admin.create_api_key(&organization, fields.into()).await?;
+    Ok(CreatedApiKey::of(&key, &secret))
 }
+
+pub(super) async fn delete_organization(
+    _: Platform,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    api.admin.delete_organization(&organization_id(&id)?).await?;
+    // Its keys were believed a moment ago.
+    api.known_keys.forget();
+    Ok(success(StatusCode::OK, &views::done("Organization deleted.")))
+}
+
+pub(super) async fn withdraw(
+    api: Data<Api>,
+    body: Body<BODY_BYTES>,
+) -> Result<HttpResponse, ApiError> {
+    body.caller.platform()?;
+    let fields: WithdrawalFields = body.object()?;
+    let request = api.intake.withdraw(fields).await?;
+    Ok(success(StatusCode::ACCEPTED, &views::privacy_request(&request)))
+}
+
+pub(super) async fn privacy_request(
+    _: Platform,
+    api: Data<Api>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = PrivacyRequestId::parse("privacy_request_id", &id)?;
+    let request = api.intake.privacy_request(&id).await?;
+    Ok(success(StatusCode::OK, &views::privacy_request(&request)))
+}
+
+/// The withdrawal of a session; a session is withdrawn once.
+#[derive(JsonSchema)]
+#[schemars(rename = "NewPrivacyRequest")]
+#[expect(dead_code, reason = "what is read is core's; this tells how it is written")]
+pub(super) struct NewPrivacyRequest {
+    #[schemars(with = "schema::Uuid")]
+    organization_id: (),
+    #[schemars(with = "schema::Id")]
+    verification_session_id: (),
+    #[schemars(with = "schema::OutcomeWord")]
+    outcome: (),
+    #[schemars(with = "schema::Tries")]
+    #[serde(default)]
+    nfc_tries_used: (),
+    #[schemars(with = "schema::Tries")]
+    #[serde(default)]
+    liveness_tries_used: (),
+    #[schemars(with = "Option<schema::Targets>")]
+    webhook_endpoint_ids: (),
+}
+
+/// An event to be delivered.
+#[derive(JsonSchema)]
+#[schemars(rename = "NewEvent")]
+#[expect(dead_code, reason = "what is read is core's; this tells how it is written")]
+pub(super) struct NewEvent {
+    #[schemars(with = "schema::Uuid")]
+    organization_id: (),
+    #[schemars(with = "schema::TypeName")]
+    r#type: (),
+    #[schemars(with = "schema::TriggerWord")]
+    trigger_type: (),
+    #[schemars(length(min = 1, max = 128))]
+    trigger_id: String,
+    #[schemars(with = "schema::Data")]
+    data: (),
+    #[schemars(with = "Option<schema::Id>")]
+    verification_session_id: (),
+    #[schemars(with = "Option<u32>")]
+    contract_version: (),
+    #[schemars(with = "Option<schema::Targets>")]
+    webhook_endpoint_ids: (),
+    /// In a batch; a single publish may carry it in a header instead.
+    #[schemars(with = "Option<String>", length(min = 1, max = 255))]
+    idempotency_key: (),
+}
+
+/// Events to be delivered, each accepted or refused alone.
+#[derive(JsonSchema)]
+#[schemars(rename = "NewEvents", transparent)]
+#[expect(dead_code, reason = "what is read is core's; this tells how it is written")]
+pub(super) struct NewEvents(#[schemars(length(min = 1, max = 1000))] Vec<NewEvent>);
 
 pub(super) async fn publish(
     request: HttpRequest,
@@ -124,8 +200,7 @@ pub(super) async fn publish(
 ) -> Result<HttpResponse, ApiError> {
     body.caller.platform()?;
     let mut fields: PublishFields = body.object()?;
-    if let Some(key) = request.headers().get("idempotency-key") {
-        let key = key.to_str().map_err(|_| Error::invalid("Idempotency-Key", "ASCII text"))?;
+    if let Some(key) = header_text(&request, "Idempotency-Key")? {
         if fields.idempotency_key.as_ref().is_some_and(|other| other != key) {
             return Err(Error::invalid("idempotency_key", "the same as Idempotency-Key").into());
         }
@@ -142,10 +217,13 @@ fn counted(published: CoreResult<EventWithDeliveries>) -> CoreResult<EventWithDe
     published
 }
 
-#[derive(Serialize)]
-struct BatchItem<'a> {
+/// What became of one event of a batch.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BatchResult")]
+pub(super) struct BatchItem<'a> {
     status: u16,
     event: Option<views::EventView<'a>>,
+    #[schemars(with = "Option<ErrorView>")]
     error: Option<ErrorView>,
 }
 

@@ -57,6 +57,19 @@ impl Query {
     }
 }
 
+/// The value of a header, which must be plain text and given once.
+pub(super) fn header_text<'a>(
+    request: &'a HttpRequest,
+    name: &'static str,
+) -> Result<Option<&'a str>> {
+    let mut values = request.headers().get_all(name);
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::invalid(name, "one value"));
+    }
+    first.to_str().map(Some).map_err(|_| Error::invalid(name, "ASCII text"))
+}
+
 /// What a list answers: on an error, too, with a pagination.
 pub(super) fn on_list(query: &Query, read: Result<HttpResponse>) -> Result<HttpResponse, ApiError> {
     read.map_err(|error| ApiError::from(error).on_list(query.limit_or_default()))

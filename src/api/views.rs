@@ -1,22 +1,32 @@
 //! What callers see: members in wire order (contract 1.3 to 1.8).
 
-use hookseal_core::access::Organization;
+use hookseal_core::access::{ApiKey, Organization};
+use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Attempt, Delivery, FailureReason, Status};
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::EventWithDeliveries;
 use hookseal_core::key::{ALGORITHM, EncryptionKey, KEY_TYPE};
 use hookseal_core::outcome::ErrorKind;
+use hookseal_core::privacy::{PrivacyRequest, WithdrawalState};
 use hookseal_core::retention::RetentionReason;
 use hookseal_core::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-#[derive(Serialize)]
+use super::schema;
+
+/// An organization.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Organization")]
 pub(super) struct OrganizationView<'a> {
     id: &'a str,
     name: &'a str,
+    #[schemars(with = "Option<schema::DateTime>")]
     frozen_at: Option<Timestamp>,
+    #[schemars(with = "schema::DateTime")]
     created_at: Timestamp,
+    #[schemars(with = "schema::DateTime")]
     updated_at: Timestamp,
 }
 
@@ -30,7 +40,112 @@ pub(super) fn organization(organization: &Organization) -> OrganizationView<'_> 
     }
 }
 
-#[derive(Serialize)]
+/// An API key; in camel case, as the contract has it.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ApiKey")]
+pub(super) struct ApiKeyView<'a> {
+    id: &'a str,
+    name: &'a str,
+    enabled: bool,
+    #[schemars(with = "schema::Scopes")]
+    permissions: Vec<&'static str>,
+    #[schemars(with = "schema::Metadata")]
+    metadata: &'a Map<String, Value>,
+    #[schemars(with = "schema::DateTime")]
+    created_at: Timestamp,
+    #[schemars(with = "schema::DateTime")]
+    updated_at: Timestamp,
+    request_count: u64,
+}
+
+pub(super) fn api_key(key: &ApiKey) -> ApiKeyView<'_> {
+    ApiKeyView {
+        id: key.id.as_str(),
+        name: &key.name,
+        enabled: key.enabled,
+        permissions: key.scopes.iter().map(|scope| scope.as_str()).collect(),
+        metadata: &key.metadata,
+        created_at: key.created_at,
+        updated_at: key.updated_at,
+        request_count: key.request_count,
+    }
+}
+
+/// An entry of the audit log.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditLogEntry")]
+pub(super) struct AuditView<'a> {
+    id: &'a str,
+    organization_id: &'a str,
+    #[schemars(with = "schema::ActorWord")]
+    actor_type: &'static str,
+    actor_id: Option<&'a str>,
+    #[schemars(with = "schema::ActionWord")]
+    action: &'static str,
+    target_type: &'static str,
+    target_id: &'a str,
+    #[schemars(with = "schema::Data")]
+    metadata: &'a Map<String, Value>,
+    #[schemars(with = "schema::DateTime")]
+    created_at: Timestamp,
+}
+
+pub(super) fn audit_entry(entry: &AuditEntry) -> AuditView<'_> {
+    let (actor_type, actor_id) = entry.actor.parts();
+    AuditView {
+        id: entry.id.as_str(),
+        organization_id: entry.organization_id.as_str(),
+        actor_type,
+        actor_id,
+        action: entry.action.as_str(),
+        target_type: entry.action.target_type(),
+        target_id: &entry.target_id,
+        metadata: &entry.metadata,
+        created_at: entry.created_at,
+    }
+}
+
+/// The withdrawal of a session.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PrivacyRequest")]
+pub(super) struct PrivacyRequestView<'a> {
+    id: &'a str,
+    #[schemars(with = "schema::StateWord")]
+    state: WithdrawalState,
+    scrubbed: u64,
+    in_flight: u64,
+    delivered: u64,
+    replacement_event_id: Option<&'a str>,
+}
+
+pub(super) fn privacy_request(request: &PrivacyRequest) -> PrivacyRequestView<'_> {
+    PrivacyRequestView {
+        id: request.id.as_str(),
+        state: request.state,
+        scrubbed: request.scrubbed,
+        in_flight: request.in_flight,
+        delivered: request.delivered,
+        replacement_event_id: request.replacement_event_id.as_ref().map(|id| id.as_str()),
+    }
+}
+
+/// That something was done, and nothing is left to be shown.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Done")]
+pub(super) struct DoneView {
+    message: &'static str,
+    #[schemars(with = "schema::Success")]
+    status: &'static str,
+}
+
+pub(super) fn done(message: &'static str) -> DoneView {
+    DoneView { message, status: "success" }
+}
+
+/// A webhook endpoint.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookEndpoint")]
 pub(super) struct EndpointView<'a> {
     id: &'a str,
     organization_id: &'a str,
@@ -38,12 +153,17 @@ pub(super) struct EndpointView<'a> {
     labels: &'a [String],
     url: &'a str,
     enabled: bool,
+    #[schemars(with = "Vec<String>")]
     subscribed_event_types: &'a [std::sync::Arc<str>],
+    #[schemars(with = "schema::Retention")]
     undelivered_payload_retention_hours: u16,
     max_in_flight: Option<u32>,
     rate_limit_per_second: Option<u32>,
+    #[schemars(with = "schema::DateTime")]
     created_at: Timestamp,
+    #[schemars(with = "schema::DateTime")]
     updated_at: Timestamp,
+    #[schemars(with = "Option<schema::DateTime>")]
     disabled_at: Option<Timestamp>,
 }
 
@@ -65,17 +185,23 @@ pub(super) fn endpoint(endpoint: &Endpoint) -> EndpointView<'_> {
     }
 }
 
-#[derive(Serialize)]
+/// A webhook encryption key.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookEncryptionKey")]
 pub(super) struct KeyView<'a> {
     id: &'a str,
     webhook_endpoint_id: &'a str,
     key_id: &'a str,
     algorithm: &'static str,
     key_type: &'static str,
+    #[schemars(with = "schema::StoredJwk")]
     jwk: Value,
     is_active: bool,
+    #[schemars(with = "schema::DateTime")]
     created_at: Timestamp,
+    #[schemars(with = "schema::DateTime")]
     updated_at: Timestamp,
+    #[schemars(with = "Option<schema::DateTime>")]
     disabled_at: Option<Timestamp>,
 }
 
@@ -94,20 +220,31 @@ pub(super) fn key(key: &EncryptionKey) -> KeyView<'_> {
     }
 }
 
-#[derive(Serialize)]
+/// A delivery of one event to one endpoint.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookDelivery")]
 pub(super) struct DeliveryView<'a> {
     attempt_count: u32,
+    #[schemars(with = "schema::DateTime")]
     created_at: Timestamp,
     event_id: &'a str,
+    #[schemars(with = "Option<schema::FailureWord>")]
     failure_reason: Option<FailureReason>,
     id: &'a str,
+    #[schemars(with = "Option<schema::DateTime>")]
     last_attempt_at: Option<Timestamp>,
     last_status_code: Option<u16>,
+    #[schemars(with = "Option<schema::DateTime>")]
     next_attempt_at: Option<Timestamp>,
+    #[schemars(with = "Option<schema::DateTime>")]
     payload_expires_at: Option<Timestamp>,
+    #[schemars(with = "schema::RetentionWord")]
     payload_retention_reason: RetentionReason,
+    #[schemars(with = "Option<schema::DateTime>")]
     payload_scrubbed_at: Option<Timestamp>,
+    #[schemars(with = "schema::StatusWord")]
     status: Status,
+    #[schemars(with = "schema::DateTime")]
     updated_at: Timestamp,
     webhook_encryption_key_id: Option<&'a str>,
     webhook_endpoint_id: &'a str,
@@ -119,7 +256,7 @@ pub(super) fn delivery(delivery: &Delivery) -> DeliveryView<'_> {
         attempt_count: progress.attempt_count,
         created_at: delivery.created_at,
         event_id: delivery.event_id.as_str(),
-        failure_reason: progress.failure_reason,
+        failure_reason: progress.failure_reason.filter(|_| progress.status == Status::Failed),
         id: delivery.id.as_str(),
         last_attempt_at: progress.last_attempt.map(|attempt| attempt.at),
         last_status_code: progress.last_attempt.and_then(|attempt| attempt.status_code),
@@ -135,11 +272,15 @@ pub(super) fn delivery(delivery: &Delivery) -> DeliveryView<'_> {
 }
 
 /// One attempt: its code or the kind of fault, how long it took, and when it was.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookDeliveryAttempt")]
 pub(super) struct AttemptView {
+    #[schemars(with = "schema::DateTime")]
     attempted_at: Timestamp,
+    #[schemars(with = "u64")]
     duration_ms: u128,
     status_code: Option<u16>,
+    #[schemars(with = "Option<schema::FaultWord>")]
     error_kind: Option<ErrorKind>,
 }
 
@@ -152,26 +293,37 @@ pub(super) fn attempt(attempt: &Attempt) -> AttemptView {
     }
 }
 
-#[derive(Serialize)]
+/// An event with its deliveries.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookEvent")]
 pub(super) struct EventView<'a> {
+    #[schemars(with = "schema::DateTime")]
     created_at: Timestamp,
     deliveries: Vec<DeliverySummary<'a>>,
     id: &'a str,
     trigger_id: &'a str,
+    #[schemars(with = "schema::TriggerWord")]
     trigger_type: &'a str,
     #[serde(rename = "type")]
     event_type: &'a str,
 }
 
-#[derive(Serialize)]
+/// A delivery as its event shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookEventDelivery")]
 struct DeliverySummary<'a> {
     attempt_count: u32,
     id: &'a str,
+    #[schemars(with = "Option<schema::DateTime>")]
     last_attempt_at: Option<Timestamp>,
     last_status_code: Option<u16>,
+    #[schemars(with = "Option<schema::DateTime>")]
     payload_expires_at: Option<Timestamp>,
+    #[schemars(with = "schema::RetentionWord")]
     payload_retention_reason: RetentionReason,
+    #[schemars(with = "Option<schema::DateTime>")]
     payload_scrubbed_at: Option<Timestamp>,
+    #[schemars(with = "schema::StatusWord")]
     status: Status,
     webhook_endpoint_id: &'a str,
 }
@@ -204,27 +356,37 @@ pub(super) fn event(found: &EventWithDeliveries) -> EventView<'_> {
 }
 
 /// An event as lists show it: the same members in another order (contract 1.7).
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ListedWebhookEvent")]
 pub(super) struct ListedEventView<'a> {
     id: &'a str,
     #[serde(rename = "type")]
     event_type: &'a str,
+    #[schemars(with = "schema::TriggerWord")]
     trigger_type: &'a str,
     trigger_id: &'a str,
+    #[schemars(with = "schema::DateTime")]
     created_at: Timestamp,
     deliveries: Vec<ListedSummary<'a>>,
 }
 
-#[derive(Serialize)]
+/// A delivery as its event shows it in lists.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ListedWebhookEventDelivery")]
 struct ListedSummary<'a> {
     id: &'a str,
     webhook_endpoint_id: &'a str,
+    #[schemars(with = "schema::StatusWord")]
     status: Status,
     last_status_code: Option<u16>,
     attempt_count: u32,
+    #[schemars(with = "Option<schema::DateTime>")]
     last_attempt_at: Option<Timestamp>,
+    #[schemars(with = "Option<schema::DateTime>")]
     payload_expires_at: Option<Timestamp>,
+    #[schemars(with = "schema::RetentionWord")]
     payload_retention_reason: RetentionReason,
+    #[schemars(with = "Option<schema::DateTime>")]
     payload_scrubbed_at: Option<Timestamp>,
 }
 

@@ -30,6 +30,8 @@ enum Command {
     Migrate,
     /// Print the GraphQL schema's definition
     Schema,
+    /// Print the OpenAPI document of the REST API
+    Openapi,
     /// Manage organizations
     #[command(subcommand)]
     Org(OrgCommand),
@@ -86,6 +88,10 @@ pub fn run(cli: Cli, config: Config) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Schema => {
             print!("{}", hookseal_graphql::sdl());
+            Ok(())
+        }
+        Command::Openapi => {
+            println!("{:#}", crate::api::openapi_document(&config.catalogue));
             Ok(())
         }
         Command::Migrate => organizations::migrate(&config),

@@ -1,6 +1,7 @@
-//! Sealing payloads, signing requests, keeping secrets.
+//! Sealing payloads, signing requests, keeping secrets, verifying sessions.
 
 pub mod seal;
+pub mod session;
 pub mod sign;
 pub mod vault;
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use hookseal_core::delivery::{Attempt, Delivery};
+use hookseal_core::delivery::{Attempt, Delivery, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::event::EventWithDeliveries;
 use hookseal_core::id::{DeliveryId, EventId, OrganizationId, floor_id};
@@ -12,11 +12,13 @@ use hookseal_core::page::{Page, PageRequest};
 use hookseal_core::ports::{Archive, DeliveryFilter, EventFilter};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, delivery_attempt, event};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, DatabaseConnection, EntityTrait, JoinType, Order, QueryFilter,
+    QueryOrder, QuerySelect, RelationTrait, Select,
 };
 
-use super::{SqlStore, rows, unavailable};
+use super::{Failure, SqlStore, rows};
 
 #[async_trait]
 impl Archive for SqlStore {
@@ -30,8 +32,7 @@ impl Archive for SqlStore {
             let row = event::Entity::find_by_id(id)
                 .filter(event::Column::OrganizationId.eq(organization))
                 .one(&db)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             Ok(with_deliveries(&db, row.into_iter().collect()).await?.pop())
         })
         .await
@@ -48,8 +49,7 @@ impl Archive for SqlStore {
                 .filter(event::Column::OrganizationId.eq(organization))
                 .filter(event::Column::IdempotencyKey.eq(key))
                 .one(&db)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             Ok(row.map(|row| (EventId::from_row(row.id), row.fingerprint.unwrap_or_default())))
         })
         .await
@@ -61,36 +61,20 @@ impl Archive for SqlStore {
         filter: &EventFilter,
         page: &PageRequest,
     ) -> Result<Page<EventWithDeliveries>> {
-        use event::Column::{EventType, Id, OrganizationId};
+        use event::Column::Id;
         let (db, organization) = (self.readers(), organization.to_string());
         let (filter, page) = (filter.clone(), page.clone());
         self.run(async move {
-            let mut query = event::Entity::find().filter(OrganizationId.eq(&organization));
+            let mut query = listed_events(&organization, &filter);
             if let Some(cursor) = &page.starting_after {
                 let last = event::Entity::find_by_id(cursor)
-                    .filter(OrganizationId.eq(&organization))
+                    .filter(event::Column::OrganizationId.eq(&organization))
                     .one(&db)
-                    .await
-                    .map_err(unavailable)?;
+                    .await?;
                 last.ok_or(Error::UnknownCursor)?;
                 query = query.filter(Id.lt(cursor));
             }
-            if let Some(name) = filter.event_type {
-                query = query.filter(EventType.eq(name));
-            }
-            if let Some(from) = filter.created_from {
-                query = query.filter(Id.gte(floor_id("evt_", from)));
-            }
-            if let Some(to) = filter.created_to {
-                let next = Timestamp::from_ms(to.as_ms() + 1);
-                query = query.filter(Id.lt(floor_id("evt_", next)));
-            }
-            let rows = query
-                .order_by(Id, Order::Desc)
-                .limit(page.limit as u64 + 1)
-                .all(&db)
-                .await
-                .map_err(unavailable)?;
+            let rows = query.limit(page.limit as u64 + 1).all(&db).await?;
             let read = Page::from_read(rows, page.limit);
             Ok(Page { items: with_deliveries(&db, read.items).await?, has_more: read.has_more })
         })
@@ -107,9 +91,8 @@ impl Archive for SqlStore {
             let row = delivery::Entity::find_by_id(id)
                 .filter(delivery::Column::OrganizationId.eq(organization))
                 .one(&db)
-                .await
-                .map_err(unavailable)?;
-            row.map(rows::delivery).transpose()
+                .await?;
+            Ok(row.map(rows::delivery).transpose()?)
         })
         .await
     }
@@ -125,15 +108,13 @@ impl Archive for SqlStore {
             let row = delivery::Entity::find_by_id(&id)
                 .filter(delivery::Column::OrganizationId.eq(organization))
                 .one(&db)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             let Some(row) = row else { return Ok(None) };
             let replaced = delivery_attempt::Entity::find()
                 .filter(DeliveryId.eq(id))
                 .order_by(Id, Order::Asc)
                 .all(&db)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             let mut attempts: Vec<Attempt> =
                 replaced.into_iter().map(rows::attempt).collect::<Result<_>>()?;
             attempts.extend(rows::delivery(row)?.progress.last_attempt);
@@ -150,35 +131,22 @@ impl Archive for SqlStore {
         filter: &DeliveryFilter,
         page: &PageRequest,
     ) -> Result<Page<Delivery>> {
-        use delivery::Column::{EndpointId, EventId, Id, OrganizationId, Status};
+        use delivery::Column::OrganizationId;
         let (db, organization) = (self.readers(), organization.to_string());
         let (filter, page) = (filter.clone(), page.clone());
         self.run(async move {
-            let mut query = delivery::Entity::find().filter(OrganizationId.eq(&organization));
-            if let Some(cursor) = &page.starting_after {
-                let last = delivery::Entity::find_by_id(cursor)
-                    .filter(OrganizationId.eq(&organization))
-                    .one(&db)
-                    .await
-                    .map_err(unavailable)?;
-                last.ok_or(Error::UnknownCursor)?;
-                query = query.filter(Id.lt(cursor));
-            }
-            if let Some(status) = filter.status {
-                query = query.filter(Status.eq(status.as_str()));
-            }
-            if let Some(endpoint) = filter.endpoint_id {
-                query = query.filter(EndpointId.eq(endpoint.as_str()));
-            }
-            if let Some(event) = filter.event_id {
-                query = query.filter(EventId.eq(event.as_str()));
-            }
-            let rows = query
-                .order_by(Id, Order::Desc)
-                .limit(page.limit as u64 + 1)
-                .all(&db)
-                .await
-                .map_err(unavailable)?;
+            let after = match &page.starting_after {
+                None => None,
+                Some(cursor) => {
+                    let last = delivery::Entity::find_by_id(cursor)
+                        .filter(OrganizationId.eq(&organization))
+                        .one(&db)
+                        .await?;
+                    Some(last.ok_or(Error::UnknownCursor)?)
+                }
+            };
+            let query = listed_deliveries(&organization, &filter, after.as_ref());
+            let rows = query.limit(page.limit as u64 + 1).all(&db).await?;
             let items: Result<_> = rows.into_iter().map(rows::delivery).collect();
             Ok(Page::from_read(items?, page.limit))
         })
@@ -186,18 +154,108 @@ impl Archive for SqlStore {
     }
 }
 
+/// Events of a list, newest first.
+pub(super) fn listed_events(organization: &str, filter: &EventFilter) -> Select<event::Entity> {
+    use event::Column::{EventType, Id, OrganizationId};
+    let mut query = event::Entity::find()
+        .filter(OrganizationId.eq(organization))
+        .filter(created_within(Id, "evt_", filter.created_from, filter.created_to));
+    if let Some(name) = &filter.event_type {
+        query = query.filter(EventType.eq(name));
+    }
+    query.order_by(Id, Order::Desc)
+}
+
+/// Deliveries of a list after a cursor, newest first. Those of one type come through their events,
+/// since an index of deliveries by type would cost every delivery.
+pub(super) fn listed_deliveries(
+    organization: &str,
+    filter: &DeliveryFilter,
+    after: Option<&delivery::Model>,
+) -> Select<delivery::Entity> {
+    use delivery::Column::{EndpointId, EventId, Id, OrganizationId};
+    let mut query = match filter.status {
+        Some(status) => having_status(status),
+        None => delivery::Entity::find(),
+    };
+    query = query.filter(OrganizationId.eq(organization)).filter(created_within(
+        Id,
+        "whd_",
+        filter.created_from,
+        filter.created_to,
+    ));
+    if let Some(endpoint) = &filter.endpoint_id {
+        query = query.filter(EndpointId.eq(endpoint.as_str()));
+    }
+    if let Some(event) = &filter.event_id {
+        query = query.filter(EventId.eq(event.as_str()));
+    }
+    let Some(event_type) = &filter.event_type else {
+        if let Some(last) = after {
+            query = query.filter(Id.lt(&last.id));
+        }
+        return query.order_by(Id, Order::Desc);
+    };
+    let events = created_within(event::Column::Id, "evt_", filter.created_from, filter.created_to);
+    query = query
+        .join(JoinType::InnerJoin, delivery::Relation::Event.def())
+        .filter(event::Column::OrganizationId.eq(organization))
+        .filter(event::Column::EventType.eq(event_type))
+        .filter(events);
+    if let Some(last) = after {
+        let older = Condition::any()
+            .add(event::Column::Id.lt(&last.event_id))
+            .add(Condition::all().add(event::Column::Id.eq(&last.event_id)).add(Id.lt(&last.id)));
+        // Where the index begins; `older` alone would be a filter over all that is newer.
+        query = query.filter(event::Column::Id.lte(&last.event_id)).filter(older);
+    }
+    query.order_by(event::Column::Id, Order::Desc).order_by(Id, Order::Desc)
+}
+
+/// Deliveries of one status. The status stands in the text of the query, where the planner sees
+/// which partial index serves it; those in flight are few, and a subquery keeps the planner from
+/// walking all the others for them.
+pub(super) fn having_status(status: Status) -> Select<delivery::Entity> {
+    let literal = Expr::cust(format!("\"deliveries\".\"status\" = '{}'", status.as_str()));
+    match status {
+        Status::Pending | Status::Failed | Status::Succeeded => {
+            delivery::Entity::find().filter(literal)
+        }
+        Status::Delivering => {
+            let claimed = Expr::cust(format!(
+                "\"deliveries\".\"id\" IN (WITH claimed AS MATERIALIZED (SELECT id FROM deliveries \
+                 WHERE status = '{}' AND claim_expires_at_ms IS NOT NULL) SELECT id FROM claimed)",
+                status.as_str()
+            ));
+            delivery::Entity::find().filter(claimed)
+        }
+    }
+}
+
+/// What was created within a span of time, both ends included, by ids that lead with it.
+pub(super) fn created_within<C: ColumnTrait>(
+    id: C,
+    prefix: &str,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Condition {
+    let next = to.map(|to| Timestamp::from_ms(to.as_ms() + 1));
+    Condition::all()
+        .add_option(from.map(|from| id.gte(floor_id(prefix, from))))
+        .add_option(next.map(|next| id.lt(floor_id(prefix, next))))
+}
+
 /// Joins events with their deliveries, oldest delivery first, in one further query.
 async fn with_deliveries(
     db: &DatabaseConnection,
     events: Vec<event::Model>,
-) -> Result<Vec<EventWithDeliveries>> {
+) -> Result<Vec<EventWithDeliveries>, Failure> {
     let mut by_event: HashMap<String, Vec<Delivery>> = HashMap::new();
     let deliveries = delivery::Entity::find()
         .filter(delivery::Column::EventId.is_in(events.iter().map(|row| row.id.as_str())))
         .order_by(delivery::Column::Id, Order::Asc)
         .all(db)
-        .await
-        .map_err(unavailable)?;
+        .await?;
     for row in deliveries {
         by_event.entry(row.event_id.clone()).or_default().push(rows::delivery(row)?);
     }

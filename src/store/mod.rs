@@ -10,6 +10,7 @@
 //! thread that is busy sealing.
 
 mod archive;
+mod deletion;
 mod directory;
 mod keyring;
 mod ledger;
@@ -17,6 +18,7 @@ mod requeue;
 mod rows;
 mod transition;
 mod upkeep;
+mod withdrawal;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -30,7 +32,7 @@ use hookseal_migration::Migrator;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 
@@ -289,10 +291,10 @@ impl SqlStore {
     /// Runs database work on the store's runtime.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T> {
         match self.runtime.spawn(work).await {
-            Ok(result) => result,
+            Ok(result) => result.map_err(Error::from),
             Err(panic) => Err(Error::broken("a store task", panic)),
         }
     }
@@ -316,4 +318,61 @@ fn unavailable(error: DbErr) -> Error {
 /// A row that does not read as it was written.
 fn broken_row(error: DbErr) -> Error {
     Error::broken("a stored row", error)
+}
+
+/// Why database work was not done.
+enum Failure {
+    Driver(DbErr),
+    Ours(Error),
+}
+
+impl Failure {
+    /// Trying the same batch again may pass: a serialization failure or a deadlock.
+    fn is_conflict(&self) -> bool {
+        let code = self.database_code();
+        matches!(code.as_deref(), Some("40001" | "40P01"))
+    }
+
+    /// The database refused the data of a statement, which is one write's own doing; that it is
+    /// away, locked or full concerns all of them.
+    fn is_refusal(&self) -> bool {
+        // PostgreSQL: data exceptions and integrity violations; SQLite: too big, constraint,
+        // mismatch, whose extended codes carry them in their low byte.
+        let of_data = |code: String| match code.parse::<i32>() {
+            Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 18..=20),
+            Ok(_) | Err(_) => code.starts_with("22") || code.starts_with("23"),
+        };
+        matches!(self, Self::Ours(_)) || self.database_code().is_some_and(of_data)
+    }
+
+    fn database_code(&self) -> Option<String> {
+        match self {
+            Self::Driver(DbErr::Exec(RuntimeErr::SqlxError(error)))
+            | Self::Driver(DbErr::Query(RuntimeErr::SqlxError(error))) => {
+                Some(error.as_database_error()?.code().unwrap_or_default().into_owned())
+            }
+            Self::Driver(_) | Self::Ours(_) => None,
+        }
+    }
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Driver(error) => unavailable(error),
+            Failure::Ours(error) => error,
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookseal_core::access::{ApiKey, Organization, Scope};
+use hookseal_core::audit::{Action, Actor, AuditEntry};
 use hookseal_core::delivery::{
     Attempt, Claim, ClaimToken, Delivery, FailureReason, Progress, Status,
 };
@@ -11,14 +12,15 @@ use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::event::Event;
 use hookseal_core::id::{
-    ApiKeyId, AttemptId, DeliveryId, EndpointId, EventId, KeyId, OrganizationId,
+    ApiKeyId, AttemptId, AuditId, DeliveryId, EndpointId, EventId, KeyId, OrganizationId,
 };
 use hookseal_core::key::{EncryptionKey, PublicJwk};
 use hookseal_core::outcome::ErrorKind;
+use hookseal_core::ports::{Destination, Idempotency};
 use hookseal_core::retention::{RetentionHours, RetentionReason};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{
-    api_key, delivery, delivery_attempt, encryption_key, endpoint, event, organization,
+    api_key, audit_log, delivery, delivery_attempt, encryption_key, endpoint, event, organization,
 };
 
 fn broken(what: &'static str) -> Error {
@@ -38,7 +40,7 @@ pub(super) fn duration_ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("lists and maps of JSON always serialize")
 }
 
@@ -63,7 +65,9 @@ pub(super) fn api_key(row: api_key::Model) -> Result<ApiKey> {
         // Names that are not known scopes give no right (contract 7.1).
         scopes: words.iter().filter_map(|word| Scope::parse(word)).collect(),
         metadata: serde_json::from_str(&row.metadata).map_err(|_| broken("a stored API key"))?,
+        request_count: row.request_count.unsigned_abs(),
         created_at: Timestamp::from_ms(row.created_at_ms),
+        updated_at: Timestamp::from_ms(row.updated_at_ms),
     })
 }
 
@@ -77,9 +81,9 @@ pub(super) fn api_key_row(key: &ApiKey, hash: &str) -> api_key::Model {
         enabled: key.enabled,
         scopes: json(&scopes),
         metadata: json(&key.metadata),
-        request_count: 0,
+        request_count: i64::try_from(key.request_count).unwrap_or(i64::MAX),
         created_at_ms: key.created_at.as_ms(),
-        updated_at_ms: key.created_at.as_ms(),
+        updated_at_ms: key.updated_at.as_ms(),
     }
 }
 
@@ -98,13 +102,22 @@ pub(super) fn endpoint(row: endpoint::Model) -> Result<Endpoint> {
         retention: RetentionHours::new(row.retention_hours).ok_or(broken(what))?,
         max_in_flight: small(row.max_in_flight).map_err(|_| broken(what))?,
         rate_limit_per_second: small(row.rate_limit_per_second).map_err(|_| broken(what))?,
+        revision: row.revision,
         created_at: Timestamp::from_ms(row.created_at_ms),
         updated_at: Timestamp::from_ms(row.updated_at_ms),
         disabled_at: instant(row.disabled_at_ms),
     })
 }
 
-pub(super) fn endpoint_row(endpoint: &Endpoint, locked_secret: &str) -> endpoint::Model {
+pub(super) fn destination(row: endpoint::Model) -> Result<Destination> {
+    let locked_secret = row.signing_secret.clone();
+    Ok(Destination { endpoint: endpoint(row)?, locked_secret })
+}
+
+pub(super) fn endpoint_row(
+    Destination { endpoint, locked_secret }: &Destination,
+    idempotency: Option<&Idempotency>,
+) -> endpoint::Model {
     endpoint::Model {
         id: endpoint.id.to_string(),
         organization_id: endpoint.organization_id.to_string(),
@@ -116,7 +129,12 @@ pub(super) fn endpoint_row(endpoint: &Endpoint, locked_secret: &str) -> endpoint
         retention_hours: i64::from(endpoint.retention.hours()),
         max_in_flight: endpoint.max_in_flight.map(i64::from),
         rate_limit_per_second: endpoint.rate_limit_per_second.map(i64::from),
-        signing_secret: locked_secret.to_owned(),
+        signing_secret: locked_secret.clone(),
+        revision: endpoint.revision,
+        idempotency_key: idempotency.map(|given| given.key.clone()),
+        fingerprint: idempotency.map(|given| given.fingerprint.clone()),
+        deleted_at_ms: None,
+        cleared_at_ms: None,
         created_at_ms: endpoint.created_at.as_ms(),
         updated_at_ms: endpoint.updated_at.as_ms(),
         disabled_at_ms: ms(endpoint.disabled_at),
@@ -201,9 +219,37 @@ pub(super) fn delivery(row: delivery::Model) -> Result<Delivery> {
             payload_scrubbed_at: instant(row.payload_scrubbed_at_ms),
             claim,
             lost_claims: count(row.lost_claims)?,
+            maybe_delivered: row.maybe_delivered,
             failure_reason: word(row.failure_reason.as_deref(), FailureReason::parse)?,
             updated_at: Timestamp::from_ms(row.updated_at_ms),
         },
+    })
+}
+
+pub(super) fn audit_row(entry: &AuditEntry) -> audit_log::Model {
+    let (actor_type, actor_id) = entry.actor.parts();
+    audit_log::Model {
+        id: entry.id.to_string(),
+        organization_id: entry.organization_id.to_string(),
+        actor_type: actor_type.to_owned(),
+        actor_id: actor_id.map(ToOwned::to_owned),
+        action: entry.action.as_str().to_owned(),
+        target_id: entry.target_id.clone(),
+        metadata: json(&entry.metadata),
+        created_at_ms: entry.created_at.as_ms(),
+    }
+}
+
+pub(super) fn audit_entry(row: audit_log::Model) -> Result<AuditEntry> {
+    let what = "a stored audit entry";
+    Ok(AuditEntry {
+        id: AuditId::from_row(row.id),
+        organization_id: OrganizationId::from_row(row.organization_id),
+        actor: Actor::from_row(&row.actor_type, row.actor_id).ok_or(broken(what))?,
+        action: Action::parse(&row.action).ok_or(broken(what))?,
+        target_id: row.target_id,
+        metadata: serde_json::from_str(&row.metadata).map_err(|_| broken(what))?,
+        created_at: Timestamp::from_ms(row.created_at_ms),
     })
 }
 
@@ -275,6 +321,7 @@ pub(super) fn delivery_row(delivery: &Delivery) -> delivery::Model {
         claim_token: progress.claim.map(|claim| claim.token.0),
         claim_expires_at_ms: ms(progress.claim.map(|claim| claim.expires_at)),
         lost_claims: i64::from(progress.lost_claims),
+        maybe_delivered: progress.maybe_delivered,
         failure_reason: progress.failure_reason.map(|reason| reason.as_str().to_owned()),
         created_at_ms: delivery.created_at.as_ms(),
         updated_at_ms: progress.updated_at.as_ms(),

@@ -2,7 +2,6 @@
 //! transaction.
 
 use hookseal_core::delivery::{Attempt, Delivery, Progress};
-use hookseal_core::error::Result;
 use hookseal_core::id::AttemptId;
 use hookseal_entity::{delivery, delivery_attempt, sealed_payload};
 use sea_orm::sea_query::{LockBehavior, LockType};
@@ -12,7 +11,7 @@ use sea_orm::{
 };
 
 use super::rows::{attempt_row, delivery_row};
-use super::{rows, unavailable};
+use super::{Failure, rows};
 
 /// What to do about rows that somebody else is working on.
 #[derive(Clone, Copy)]
@@ -28,7 +27,7 @@ pub(super) async fn locked(
     query: Select<delivery::Entity>,
     tx: &DatabaseTransaction,
     busy: Busy,
-) -> Result<Vec<Delivery>> {
+) -> Result<Vec<Delivery>, Failure> {
     let query = match (tx.get_database_backend(), busy) {
         (DbBackend::Postgres, Busy::Wait) => query.lock_exclusive(),
         (DbBackend::Postgres, Busy::PassOver) => {
@@ -37,7 +36,7 @@ pub(super) async fn locked(
         // SQLite has one writer: the transaction that has begun to write.
         _ => query,
     };
-    let rows = query.all(tx).await.map_err(unavailable)?;
+    let rows = query.all(tx).await?;
     Ok(rows.into_iter().filter_map(rows::readable).collect())
 }
 
@@ -48,21 +47,17 @@ pub(super) async fn write(
     before: &Delivery,
     progress: Progress,
     replaced: Option<(AttemptId, Attempt)>,
-) -> Result<Delivery> {
+) -> Result<Delivery, Failure> {
     let after = Delivery { progress, ..before.clone() };
     let row = delivery_row(&after).into_active_model();
-    delivery::Entity::update(row.reset_all()).exec(tx).await.map_err(unavailable)?;
+    delivery::Entity::update(row.reset_all()).exec(tx).await?;
     if !after.progress.has_payload() {
-        sealed_payload::Entity::delete_by_id(after.id.as_str())
-            .exec(tx)
-            .await
-            .map_err(unavailable)?;
+        sealed_payload::Entity::delete_by_id(after.id.as_str()).exec(tx).await?;
     }
     if let Some((id, attempt)) = replaced {
         delivery_attempt::Entity::insert(attempt_row(&id, &after.id, &attempt).into_active_model())
             .exec_without_returning(tx)
-            .await
-            .map_err(unavailable)?;
+            .await?;
     }
     Ok(after)
 }

@@ -3,21 +3,24 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
+use hookseal_core::audit::Action;
 use hookseal_core::delivery::{Delivery, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::ports::{Blame, Due, Upkeep};
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionHours, Sweep, sweep};
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{delivery, delivery_attempt, endpoint, event, session};
+use hookseal_entity::{audit_log, delivery, endpoint, event};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, Order,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
 };
 
+use super::deletion::{remove_delivery_rows, remove_sessions_without_events};
 use super::transition::{Busy, locked, write};
-use super::{SqlStore, begin_write, broken_row, unavailable};
+use super::withdrawal::on_revoked_attempts_ended;
+use super::{Failure, SqlStore, begin_write, broken_row};
 
 #[async_trait]
 impl Upkeep for SqlStore {
@@ -49,11 +52,11 @@ impl Upkeep for SqlStore {
                 ORDER BY endpoints.id LIMIT $3";
             let values = [after.into(), now.as_ms().into(), (limit as i64).into()];
             let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
-            let rows = db.query_all_raw(statement).await.map_err(unavailable)?;
+            let rows = db.query_all_raw(statement).await?;
             rows.iter()
                 .map(|row| row.try_get_by_index::<String>(0).map(EndpointId::from_row))
                 .collect::<Result<_, _>>()
-                .map_err(broken_row)
+                .map_err(|error| broken_row(error).into())
         })
         .await
     }
@@ -77,8 +80,7 @@ impl Upkeep for SqlStore {
                 .limit(limit as u64)
                 .into_tuple()
                 .all(&db)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             Ok(ids.into_iter().map(DeliveryId::from_row).collect())
         })
         .await
@@ -112,8 +114,7 @@ impl Upkeep for SqlStore {
                 .limit(limit as u64)
                 .into_tuple()
                 .all(&db)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             let due = rows.into_iter().map(|(at, id, endpoint)| Due {
                 at: Timestamp::from_ms(at),
                 id: DeliveryId::from_row(id),
@@ -132,9 +133,9 @@ impl Upkeep for SqlStore {
         blame: Blame,
     ) -> Result<usize> {
         use delivery::Column::{ClaimExpiresAtMs, Id, Status as StatusColumn};
-        let db = self.writer();
+        let (db, dispatch) = (self.writer(), self.dispatch.clone());
         self.run(async move {
-            let tx = begin_write(&db).await.map_err(unavailable)?;
+            let tx = begin_write(&db).await?;
             let lapsed = delivery::Entity::find()
                 .filter(StatusColumn.eq(Status::Delivering.as_str()))
                 .filter(ClaimExpiresAtMs.lte(lapsed_by.as_ms()))
@@ -149,13 +150,19 @@ impl Upkeep for SqlStore {
                     .map_or(RetentionHours::default(), |facts| facts.retention);
                 let progress = match blame {
                     Blame::Delivery => delivery.progress.lose_claim(retention, now),
-                    Blame::Nobody => delivery.progress.hand_back(now),
+                    Blame::Nobody => delivery.progress.give_up_attempt(now),
                 };
                 let progress =
                     progress.map_err(|illegal| Error::broken("a claimed delivery", illegal))?;
                 write(&tx, delivery, progress, None).await?;
             }
-            tx.commit().await.map_err(unavailable)?;
+            let revoked: Vec<_> =
+                lapsed.iter().filter(|delivery| delivery.progress.is_revoked_in_flight()).collect();
+            let owed = on_revoked_attempts_ended(&tx, &revoked).await?;
+            tx.commit().await?;
+            if owed {
+                dispatch.replacement_owed();
+            }
             Ok(lapsed.len())
         })
         .await
@@ -167,8 +174,7 @@ impl Upkeep for SqlStore {
             let open = delivery::Entity::find()
                 .filter(delivery::Column::Status.eq(Status::Delivering.as_str()))
                 .count(&db)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             Ok(usize::try_from(open).unwrap_or(usize::MAX))
         })
         .await
@@ -178,7 +184,7 @@ impl Upkeep for SqlStore {
         use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
         let db = self.writer();
         self.run(async move {
-            let tx = begin_write(&db).await.map_err(unavailable)?;
+            let tx = begin_write(&db).await?;
             let disabled = Query::select()
                 .column(endpoint::Column::Id)
                 .from(endpoint::Entity)
@@ -214,7 +220,7 @@ impl Upkeep for SqlStore {
                     }
                 }
             }
-            tx.commit().await.map_err(unavailable)?;
+            tx.commit().await?;
             Ok(candidates.len())
         })
         .await
@@ -251,45 +257,64 @@ impl Upkeep for SqlStore {
                 .limit(limit as u64)
                 .into_tuple()
                 .all(&readers)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             if events.is_empty() {
                 return Ok(0);
             }
             // A payload that is gone never returns, so that what was read outside still holds.
-            let tx = begin_write(&db).await.map_err(unavailable)?;
+            let tx = begin_write(&db).await?;
             let deliveries: Vec<String> = delivery::Entity::find()
                 .select_only()
                 .column(delivery::Column::Id)
                 .filter(delivery::Column::EventId.is_in(&events))
                 .into_tuple()
                 .all(&tx)
-                .await
-                .map_err(unavailable)?;
+                .await?;
             for chunk in deliveries.chunks(1000) {
-                delivery_attempt::Entity::delete_many()
-                    .filter(delivery_attempt::Column::DeliveryId.is_in(chunk))
-                    .exec(&tx)
-                    .await
-                    .map_err(unavailable)?;
-                delivery::Entity::delete_many()
-                    .filter(delivery::Column::Id.is_in(chunk))
-                    .exec(&tx)
-                    .await
-                    .map_err(unavailable)?;
+                remove_delivery_rows(&tx, chunk).await?;
             }
-            session::Entity::delete_many()
-                .filter(session::Column::TerminalEventId.is_in(&events))
-                .exec(&tx)
-                .await
-                .map_err(unavailable)?;
-            event::Entity::delete_many()
+            let sessions: Vec<(String, Option<String>)> = event::Entity::find()
+                .select_only()
+                .columns([event::Column::OrganizationId, event::Column::SessionId])
                 .filter(Id.is_in(&events))
-                .exec(&tx)
-                .await
-                .map_err(unavailable)?;
-            tx.commit().await.map_err(unavailable)?;
+                .into_tuple()
+                .all(&tx)
+                .await?;
+            event::Entity::delete_many().filter(Id.is_in(&events)).exec(&tx).await?;
+            let sessions: Vec<_> = sessions
+                .into_iter()
+                .filter_map(|(organization, session)| Some((organization, session?)))
+                .collect();
+            remove_sessions_without_events(&tx, &sessions).await?;
+            tx.commit().await?;
             Ok(events.len())
+        })
+        .await
+    }
+
+    async fn clear_deleted_endpoints(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        self.clear_endpoints(now, limit).await
+    }
+
+    async fn purge_deleted_organizations(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        self.purge_organizations(now, limit).await
+    }
+
+    async fn purge_audit(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        use audit_log::Column::{Action as ActionColumn, Id};
+        let db = self.writer();
+        self.run(async move {
+            let old: Vec<String> = audit_log::Entity::find()
+                .select_only()
+                .column(Id)
+                .filter(ActionColumn.eq(Action::PrivacyRequestSubmitted.as_str()))
+                .filter(Id.lt(hookseal_core::id::floor_id("aud_", before)))
+                .limit(limit as u64)
+                .into_tuple()
+                .all(&db)
+                .await?;
+            let removed = audit_log::Entity::delete_many().filter(Id.is_in(&old)).exec(&db).await?;
+            Ok(usize::try_from(removed.rows_affected).unwrap_or(usize::MAX))
         })
         .await
     }
@@ -297,8 +322,8 @@ impl Upkeep for SqlStore {
     async fn ping(&self) -> Result<()> {
         let (readers, writer) = (self.readers(), self.connections.ledger.clone());
         self.run(async move {
-            readers.ping().await.map_err(unavailable)?;
-            writer.ping().await.map_err(unavailable)
+            readers.ping().await?;
+            Ok(writer.ping().await?)
         })
         .await
     }
@@ -316,13 +341,9 @@ struct EndpointFacts {
 async fn endpoint_facts(
     tx: &DatabaseTransaction,
     deliveries: &[Delivery],
-) -> Result<HashMap<String, EndpointFacts>> {
+) -> Result<HashMap<String, EndpointFacts>, Failure> {
     let ids: HashSet<&str> = deliveries.iter().map(|d| d.endpoint_id.as_str()).collect();
-    let rows = endpoint::Entity::find()
-        .filter(endpoint::Column::Id.is_in(ids))
-        .all(tx)
-        .await
-        .map_err(unavailable)?;
+    let rows = endpoint::Entity::find().filter(endpoint::Column::Id.is_in(ids)).all(tx).await?;
     let facts = rows.into_iter().map(|row| {
         let retention = RetentionHours::new(row.retention_hours).unwrap_or_default();
         (row.id, EndpointFacts { enabled: row.enabled, retention })

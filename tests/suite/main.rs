@@ -5,11 +5,14 @@
 
 mod api;
 mod cli;
+mod contract;
 mod delivery;
 mod demo;
 mod foreign;
 mod graphql;
 mod leaks;
+mod listed_events;
+mod openapi;
 mod outage;
 mod recovery;
 mod restart;

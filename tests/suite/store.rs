@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use hookseal_core::access::{ApiKeyFields, Organization};
+use hookseal_core::audit::Action;
 use hookseal_core::delivery::{Attempt, Claim, ClaimToken, Delivery, FailureReason, Status};
 use hookseal_core::error::{Conflict, Error};
 use hookseal_core::id::{DeliveryId, EventId, OrganizationId};
@@ -11,8 +12,8 @@ use hookseal_core::limits::LOST_CLAIMS;
 use hookseal_core::outcome::Outcome;
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{
-    Accepted, Archive, Blame, DeliveryFilter, Directory, EndpointFilter, EventFilter, Ledger,
-    Settlement, Upkeep,
+    Accepted, ApiKeys, Archive, Blame, DeliveryFilter, EndpointFilter, Endpoints, EventFilter,
+    Keys, Ledger, Organizations, Settlement, Upkeep,
 };
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionReason};
 use hookseal_core::retry::RetrySchedule;
@@ -21,7 +22,7 @@ use hookseal_entity::{delivery_attempt, sealed_payload};
 use sea_orm::EntityTrait;
 
 use crate::support::databases::Bench;
-use crate::support::rows::{T0, after, claim, delivery, ending, key, keyed, minter};
+use crate::support::rows::{T0, after, claim, delivery, ending, entry, key, keyed, minter};
 
 crate::on_every_database!(
     a_committed_event_is_read_back_whole_and_handed_over,
@@ -89,8 +90,9 @@ fn settlement(delivery: &Delivery, token: i64, status: u16, now: Timestamp) -> S
 }
 
 async fn freeze(bench: &Bench, id: &OrganizationId) {
-    let freeze = |organization| Organization { frozen_at: Some(T0), ..organization };
-    let frozen = bench.store.change_organization(id, Box::new(freeze)).await.unwrap();
+    let freeze = |organization| Ok(Organization { frozen_at: Some(T0), ..organization });
+    let entry = entry(id, Action::OrganizationFrozen);
+    let frozen = bench.store.change_organization(id, Box::new(freeze), entry).await.unwrap();
     assert_eq!(frozen, bench.store.organization(id).await.unwrap());
 }
 
@@ -108,7 +110,7 @@ async fn a_committed_event_is_read_back_whole_and_handed_over(bench: Bench) {
     let found = bench.store.event(&organization, &event.id).await.unwrap().unwrap();
     assert_eq!((found.event, found.deliveries), (event, vec![sent.clone()]));
     assert_eq!(bench.store.endpoint(&organization, &endpoint.id).await.unwrap(), Some(endpoint));
-    let handed_over = bench.handed_over.0.lock();
+    let handed_over = bench.told.handed_over.lock();
     assert_eq!(handed_over.len(), 1);
     assert_eq!(handed_over[0].delivery, sent);
 }
@@ -127,11 +129,10 @@ async fn another_organization_sees_nothing(bench: Bench) {
     let cursor = PageRequest { limit: 10, starting_after: Some(sent.id.to_string()) };
     let listed = store.deliveries(&other, &DeliveryFilter::default(), &cursor).await;
     assert!(matches!(listed, Err(Error::UnknownCursor)));
-    let registered = store.insert_key(&other, &key(&sent.endpoint_id, "k"), 20).await;
+    let registered = bench.register(&other, &key(&sent.endpoint_id, "k"), 20).await;
     assert!(matches!(registered, Err(Error::NotFound(_))));
-    let change =
-        store.change_endpoint(&other, &sent.endpoint_id, Box::new(|_| panic!("never read")));
-    assert!(change.await.unwrap().is_none());
+    let change = bench.change(&other, &sent.endpoint_id, |_| panic!("never read"));
+    assert!(change.await.is_none());
 }
 
 async fn an_idempotency_key_stands_for_one_event(bench: Bench) {
@@ -182,7 +183,7 @@ async fn a_stale_frozen_or_unknown_audience_leaves_no_trace(bench: Bench) {
     let organization = bench.organization().await;
     let endpoint = bench.endpoint(&organization).await;
     let stale = bench.acceptance(&endpoint).await;
-    bench.store.insert_key(&organization, &key(&endpoint.id, "k"), 20).await.unwrap();
+    bench.register(&organization, &key(&endpoint.id, "k"), 20).await.unwrap();
     assert!(matches!(bench.store.accept(stale).await.unwrap(), Accepted::Stale));
     let mut unknown = bench.acceptance(&endpoint).await;
     unknown.event.organization_id = minter().organization();
@@ -193,7 +194,7 @@ async fn a_stale_frozen_or_unknown_audience_leaves_no_trace(bench: Bench) {
     let events = bench.store.events(&organization, &EventFilter::default(), &page(PAGE)).await;
     assert!(events.unwrap().items.is_empty());
     assert_eq!(payloads(&bench).await, 0);
-    assert!(bench.handed_over.0.lock().is_empty());
+    assert!(bench.told.handed_over.lock().is_empty());
 }
 
 async fn a_session_has_one_terminal_event(bench: Bench) {
@@ -336,12 +337,8 @@ async fn the_sweep_scrubs_what_is_over_and_nothing_else(bench: Bench) {
     let pending = accepted(&bench).await;
     let expiry = pending.progress.payload_expires_at.unwrap();
     assert_eq!(bench.store.sweep(expiry, 10).await.unwrap(), 0, "its schedule may be late");
-    let disable = |mut endpoint: hookseal_core::endpoint::Endpoint| {
-        endpoint.enabled = false;
-        endpoint
-    };
     let (organization, endpoint) = (&pending.organization_id, &pending.endpoint_id);
-    bench.store.change_endpoint(organization, endpoint, Box::new(disable)).await.unwrap();
+    bench.change(organization, endpoint, |e| e.enabled = false).await;
     let early = Timestamp::from_ms(expiry.as_ms() - 1);
     assert_eq!(bench.store.sweep(early, 10).await.unwrap(), 0);
     assert_eq!(bench.store.sweep(expiry, 10).await.unwrap(), 1);
@@ -425,13 +422,7 @@ async fn endpoints_due_are_enabled_and_overdue(bench: Bench) {
     let before = T0.minus(Duration::from_secs(1));
     assert!(bench.store.endpoints_due(before, None, 10).await.unwrap().is_empty());
     claimed(&bench, &one, 1, T0).await;
-    let disable = |mut endpoint: hookseal_core::endpoint::Endpoint| {
-        endpoint.enabled = false;
-        endpoint
-    };
-    let change =
-        bench.store.change_endpoint(&two.organization_id, &two.endpoint_id, Box::new(disable));
-    change.await.unwrap();
+    bench.change(&two.organization_id, &two.endpoint_id, |e| e.enabled = false).await;
     assert!(bench.store.endpoints_due(T0, None, 10).await.unwrap().is_empty());
 }
 
@@ -520,7 +511,7 @@ async fn one_key_is_active_and_every_change_raises_the_version(bench: Bench) {
     let mut version = bench.version(&organization).await;
     for n in 0..3 {
         let registered = key(&endpoint.id, &format!("k{n}"));
-        bench.store.insert_key(&organization, &registered, 20).await.unwrap();
+        bench.register(&organization, &registered, 20).await.unwrap();
         let audience = bench.store.audience(&organization).await.unwrap().unwrap();
         assert!(audience.version > version);
         version = audience.version;
@@ -549,9 +540,10 @@ async fn settings_change_in_one_transaction(bench: Bench) {
         changes.push(tokio::spawn(async move {
             let change = move |mut endpoint: hookseal_core::endpoint::Endpoint| {
                 endpoint.labels.push(format!("l{n}"));
-                endpoint
+                Ok(endpoint)
             };
-            store.change_endpoint(&organization, &id, Box::new(change)).await.unwrap()
+            let entry = entry(&organization, Action::EndpointUpdated);
+            store.change_endpoint(&organization, &id, Box::new(change), entry).await.unwrap()
         }));
     }
     for change in changes {
@@ -571,7 +563,8 @@ async fn api_keys_are_found_by_their_hash(bench: Bench) {
         metadata: Default::default(),
     };
     let key = fields.create(minter().api_key_id(), organization.clone(), T0).unwrap();
-    bench.store.insert_api_key(&key, "hash").await.unwrap();
+    let entry = entry(&organization, Action::ApiKeyCreated);
+    bench.store.insert_api_key(&key, "hash", Some(entry)).await.unwrap();
     assert_eq!(bench.store.api_key("hash").await.unwrap(), Some((key.clone(), false)));
     assert_eq!(bench.store.api_key("other").await.unwrap(), None);
     assert!(!bench.store.has_platform_key().await.unwrap());
@@ -584,12 +577,15 @@ async fn quotas_hold(bench: Bench) {
     let endpoint = bench.endpoint(&organization).await;
     let one_more =
         hookseal_core::endpoint::Endpoint { id: minter().endpoint(), ..endpoint.clone() };
-    let refused = bench.store.insert_endpoint(&one_more, "locked", 1).await;
+    let refused = bench.insert(one_more, None, 1).await;
     assert!(matches!(refused, Err(Error::Conflict(Conflict::TooManyEndpoints))));
-    bench.store.insert_key(&organization, &key(&endpoint.id, "a"), 1).await.unwrap();
-    let refused = bench.store.insert_key(&organization, &key(&endpoint.id, "b"), 1).await;
+    bench.register(&organization, &key(&endpoint.id, "a"), 1).await.unwrap();
+    let refused = bench.register(&organization, &key(&endpoint.id, "b"), 1).await;
     assert!(matches!(refused, Err(Error::Conflict(Conflict::TooManyKeys))));
     let same = bench.store.organization(&organization).await.unwrap().unwrap();
-    let refused = bench.store.insert_organization(&same).await;
+    let refused = bench
+        .store
+        .insert_organization(&same, entry(&organization, Action::OrganizationCreated))
+        .await;
     assert!(matches!(refused, Err(Error::Conflict(Conflict::OrganizationExists))));
 }

@@ -6,14 +6,15 @@ use std::collections::{HashMap, HashSet};
 use hookseal_core::error::Error;
 use hookseal_core::id::EventId;
 use hookseal_core::ports::{Acceptance, Accepted, NewDelivery};
-use hookseal_entity::{delivery, event, organization, sealed_payload, session};
+use hookseal_entity::{delivery, event, organization, sealed_payload};
 use sea_orm::sea_query::{OnConflict, Query, SimpleExpr};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel,
     QueryFilter,
 };
 
-use super::{Failure, INSERT_ROWS};
+use super::{INSERT_ROWS, sessions};
+use crate::store::Failure;
 use crate::store::rows::delivery_row;
 
 /// Inserts events, their sessions, deliveries and payloads.
@@ -52,11 +53,10 @@ pub(super) async fn accept(
             traces.push(acceptance.event.id.to_string());
         }
     }
-    let ended = end_sessions(tx, &undecided(acceptances, &verdicts)).await?;
+    let refusals = sessions::enter(tx, &undecided(acceptances, &verdicts)).await?;
     for (verdict, acceptance) in verdicts.iter_mut().zip(acceptances) {
-        let ends = acceptance.terminal && acceptance.session_id.is_some();
-        if verdict.is_none() && ends && !ended.contains(acceptance.event.id.as_str()) {
-            *verdict = Some(Accepted::TerminalExists);
+        if let Some(refusal) = refusals.get(acceptance.event.id.as_str()) {
+            *verdict = Some(refusal.into());
             traces.push(acceptance.event.id.to_string());
         }
     }
@@ -82,8 +82,11 @@ async fn organizations(
 ) -> Result<HashMap<String, organization::Model>, DbErr> {
     let ids: HashSet<&str> =
         acceptances.iter().map(|acceptance| acceptance.event.organization_id.as_str()).collect();
-    let rows =
-        organization::Entity::find().filter(organization::Column::Id.is_in(ids)).all(tx).await?;
+    let rows = organization::Entity::find()
+        .filter(organization::Column::Id.is_in(ids))
+        .filter(organization::Column::DeletedAtMs.is_null())
+        .all(tx)
+        .await?;
     Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
 }
 
@@ -111,14 +114,14 @@ async fn insert_events(
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .returning_col(event::Column::Id);
         for acceptance in chunk {
-            let Acceptance { event, session_id, idempotency, .. } = acceptance;
+            let Acceptance { event, session, idempotency, .. } = acceptance;
             insert.values_panic([
                 event.id.as_str().into(),
                 event.organization_id.as_str().into(),
                 (&*event.event_type).into(),
                 (&*event.trigger_type).into(),
                 event.trigger_id.as_str().into(),
-                session_id.as_ref().map(|id| id.to_string()).into(),
+                session.as_ref().map(|(id, _)| id.to_string()).into(),
                 idempotency.as_ref().map(|i| i.key.clone()).into(),
                 idempotency.as_ref().map(|i| i.fingerprint.clone()).into(),
                 event.created_at.as_ms().into(),
@@ -133,7 +136,7 @@ async fn insert_events(
 
 async fn repeated(tx: &DatabaseTransaction, acceptance: &Acceptance) -> Result<Accepted, Failure> {
     let broken =
-        || Failure::Row(Error::Broken { what: "an event that was not inserted", source: None });
+        || Failure::Ours(Error::Broken { what: "an event that was not inserted", source: None });
     let idempotency = acceptance.idempotency.as_ref().ok_or_else(broken)?;
     let first = event::Entity::find()
         .filter(event::Column::OrganizationId.eq(acceptance.event.organization_id.as_str()))
@@ -145,42 +148,6 @@ async fn repeated(tx: &DatabaseTransaction, acceptance: &Acceptance) -> Result<A
         event_id: EventId::from_row(first.id),
         fingerprint: first.fingerprint.unwrap_or_default(),
     })
-}
-
-/// Records terminal events of sessions that have none; answers the ids of those events.
-async fn end_sessions(
-    tx: &DatabaseTransaction,
-    acceptances: &[&Acceptance],
-) -> Result<HashSet<String>, DbErr> {
-    let mut ended = HashSet::new();
-    let terminal: Vec<_> = acceptances
-        .iter()
-        .filter(|acceptance| acceptance.terminal)
-        .filter_map(|acceptance| acceptance.session_id.as_ref().map(|id| (acceptance, id)))
-        .collect();
-    for chunk in terminal.chunks(INSERT_ROWS) {
-        let mut insert = Query::insert();
-        insert
-            .into_table(session::Entity)
-            .columns([
-                session::Column::OrganizationId,
-                session::Column::SessionId,
-                session::Column::TerminalEventId,
-            ])
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .returning_col(session::Column::TerminalEventId);
-        for (acceptance, session_id) in chunk {
-            insert.values_panic([
-                acceptance.event.organization_id.as_str().into(),
-                session_id.as_str().into(),
-                acceptance.event.id.as_str().into(),
-            ] as [SimpleExpr; 3]);
-        }
-        for row in tx.query_all(&insert).await? {
-            ended.insert(row.try_get_by_index(0)?);
-        }
-    }
-    Ok(ended)
 }
 
 async fn insert_deliveries<'a>(

@@ -9,13 +9,15 @@ use hookseal_core::ports::{Claimed, Settlement};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, delivery_attempt, sealed_payload};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult,
-    IntoActiveModel, QueryFilter, Statement, Value,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
+    IntoActiveModel, Order, QueryFilter, QueryOrder, Statement, Value,
 };
 
-use super::{ClaimRequest, Failure, INSERT_ROWS};
-use crate::store::broken_row;
+use super::{ClaimRequest, INSERT_ROWS};
 use crate::store::rows::{self, attempt_row, duration_ms};
+use crate::store::transition::{Busy, locked, write};
+use crate::store::withdrawal::on_revoked_attempts_ended;
+use crate::store::{Failure, broken_row};
 
 /// The machine's `claim` as one guarded statement for the whole batch; only what is pending, due and
 /// still has its payload is claimed.
@@ -72,12 +74,20 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-/// Writes the ends of claims that still stand; answers their ids.
+/// The ends of claims that were written.
+pub(super) struct Settled {
+    /// Ids of deliveries whose claims still stood.
+    pub(super) ids: HashSet<String>,
+    /// Whether a replacing event is owed by it.
+    pub(super) replacement_owed: bool,
+}
+
+/// Writes the ends of claims that still stand.
 pub(super) async fn settle(
     tx: &DatabaseTransaction,
     settlements: &[&Settlement],
     minter: &Minter,
-) -> Result<HashSet<String>, DbErr> {
+) -> Result<Settled, Failure> {
     let mut settled = HashSet::with_capacity(settlements.len());
     for chunk in settlements.chunks(INSERT_ROWS) {
         for row in tx.query_all_raw(settle_statement(tx, chunk)).await? {
@@ -104,7 +114,45 @@ pub(super) async fn settle(
     if !replaced.is_empty() {
         delivery_attempt::Entity::insert_many(replaced).exec_without_returning(tx).await?;
     }
-    Ok(settled)
+    let missed: Vec<_> = settlements.iter().filter(|s| !settled.contains(s.id.as_str())).collect();
+    let replacement_owed = match missed.as_slice() {
+        [] => false,
+        missed => {
+            let (ended, owed) = settle_revoked(tx, missed, minter).await?;
+            settled.extend(ended);
+            owed
+        }
+    };
+    Ok(Settled { ids: settled, replacement_owed })
+}
+
+/// Writes the ends of claims whose payloads were taken away meanwhile; answers their ids, and whether
+/// a replacing event is owed by it.
+async fn settle_revoked(
+    tx: &DatabaseTransaction,
+    settlements: &[&&Settlement],
+    minter: &Minter,
+) -> Result<(Vec<String>, bool), Failure> {
+    let by_id: HashMap<&str, &Settlement> =
+        settlements.iter().map(|settlement| (settlement.id.as_str(), **settlement)).collect();
+    let rows = delivery::Entity::find()
+        .filter(delivery::Column::Id.is_in(by_id.keys().copied()))
+        .order_by(delivery::Column::Id, Order::Asc);
+    let mut rows = locked(rows, tx, Busy::Wait).await?;
+    rows.retain(|row| {
+        let holds = |token| row.progress.claim.is_some_and(|claim| claim.token == token);
+        row.progress.is_revoked_in_flight()
+            && by_id.get(row.id.as_str()).is_some_and(|settlement| holds(settlement.token))
+    });
+    for row in &rows {
+        let Some(settlement) = by_id.get(row.id.as_str()) else { continue };
+        let progress = row.progress.unless_revoked(settlement.progress.clone());
+        let at = progress.updated_at;
+        let replaced = settlement.replaced.map(|attempt| (minter.attempt(at), attempt));
+        write(tx, row, progress, replaced).await?;
+    }
+    let owed = on_revoked_attempts_ended(tx, &rows.iter().collect::<Vec<_>>()).await?;
+    Ok((rows.into_iter().map(|row| row.id.to_string()).collect(), owed))
 }
 
 fn settle_statement(tx: &DatabaseTransaction, settlements: &[&Settlement]) -> Statement {
@@ -122,6 +170,7 @@ fn settle_statement(tx: &DatabaseTransaction, settlements: &[&Settlement]) -> St
         ("retention_reason", "text"),
         ("payload_scrubbed_at_ms", "bigint"),
         ("lost_claims", "bigint"),
+        ("maybe_delivered", "boolean"),
         ("failure_reason", "text"),
         ("updated_at_ms", "bigint"),
     ];
@@ -143,6 +192,7 @@ fn settle_statement(tx: &DatabaseTransaction, settlements: &[&Settlement]) -> St
             progress.retention_reason.as_str().into(),
             ms(progress.payload_scrubbed_at).into(),
             i64::from(progress.lost_claims).into(),
+            progress.maybe_delivered.into(),
             progress.failure_reason.map(|reason| reason.as_str()).into(),
             progress.updated_at.as_ms().into(),
         ]
@@ -153,7 +203,7 @@ fn settle_statement(tx: &DatabaseTransaction, settlements: &[&Settlement]) -> St
     let sql = format!(
         "WITH {list} UPDATE deliveries SET {}, claim_token = NULL, claim_expires_at_ms = NULL \
          FROM s WHERE deliveries.id = s.k AND deliveries.claim_token = s.token \
-         RETURNING deliveries.id",
+         AND deliveries.payload_scrubbed_at_ms IS NULL RETURNING deliveries.id",
         assignments.join(", "),
     );
     Statement::from_sql_and_values(tx.get_database_backend(), sql, values)

@@ -7,12 +7,14 @@
 
 mod accept;
 mod claims;
+mod sessions;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Claim, Delivery, RequeueRefusal, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, Minter, OrganizationId};
@@ -22,10 +24,10 @@ use hookseal_core::ports::{
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{SqlStore, begin_write, unavailable};
+use super::{Failure, SqlStore, begin_write};
 use crate::metrics;
 
 /// Rows of one multi-row insert: 22 columns a row stay below SQLite's 32,766 bind parameters.
@@ -123,9 +125,9 @@ impl Ledger for SqlStore {
         organization: &OrganizationId,
         what: &Requeue,
         schedule: &RetrySchedule,
-        now: Timestamp,
+        entry: AuditEntry,
     ) -> Result<Option<Vec<Result<Delivery, RequeueRefusal>>>> {
-        self.requeue_deliveries(organization, what, schedule, now).await
+        self.requeue_deliveries(organization, what, schedule, entry).await
     }
 }
 
@@ -168,7 +170,12 @@ impl Writer {
     /// in particular: each write is then tried alone, so that nobody fails for another's sake.
     async fn write_batch(&self, batch: Vec<Write>) {
         match self.commit(&batch).await {
-            Ok(outcome) => answer(batch, outcome, &*self.dispatch),
+            Ok(outcome) => {
+                if outcome.settled.replacement_owed {
+                    self.dispatch.replacement_owed();
+                }
+                answer(batch, outcome, &*self.dispatch);
+            }
             Err(failure) if batch.len() > 1 && failure.is_refusal() => {
                 for write in batch {
                     Box::pin(self.write_batch(vec![write])).await;
@@ -221,13 +228,14 @@ impl Writer {
 struct BatchOutcome {
     accepted: Vec<Accepted>,
     claimed: HashMap<DeliveryId, Claimed>,
-    settled: HashSet<String>,
+    settled: claims::Settled,
 }
 
 /// Passes what was committed on, then answers every caller. A caller that is gone is no error: the
 /// rows are the truth.
 fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
-    let BatchOutcome { accepted, mut claimed, mut settled } = outcome;
+    let BatchOutcome { accepted, mut claimed, settled } = outcome;
+    let mut settled = settled.ids;
     let mut accepted = accepted.into_iter();
     for write in batch {
         match write {
@@ -267,62 +275,5 @@ fn hand_over(new: NewDelivery) -> Option<HandOver> {
             Some(HandOver { delivery: new.delivery, claimed: new.sealed.zip(new.reservation) })
         }
         Status::Succeeded | Status::Failed => None,
-    }
-}
-
-/// Why a transaction did not commit.
-enum Failure {
-    Driver(DbErr),
-    Row(Error),
-}
-
-impl Failure {
-    /// Trying the same batch again may pass: a serialization failure or a deadlock.
-    fn is_conflict(&self) -> bool {
-        let code = self.database_code();
-        matches!(code.as_deref(), Some("40001" | "40P01"))
-    }
-
-    /// The database refused the data of a statement, which is one write's own doing; that it is
-    /// away, locked or full concerns all of them.
-    fn is_refusal(&self) -> bool {
-        // PostgreSQL: data exceptions and integrity violations; SQLite: too big, constraint,
-        // mismatch, whose extended codes carry them in their low byte.
-        let of_data = |code: String| match code.parse::<i32>() {
-            Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 18..=20),
-            Ok(_) | Err(_) => code.starts_with("22") || code.starts_with("23"),
-        };
-        matches!(self, Self::Row(_)) || self.database_code().is_some_and(of_data)
-    }
-
-    fn database_code(&self) -> Option<String> {
-        match self {
-            Self::Driver(DbErr::Exec(RuntimeErr::SqlxError(error)))
-            | Self::Driver(DbErr::Query(RuntimeErr::SqlxError(error))) => {
-                Some(error.as_database_error()?.code().unwrap_or_default().into_owned())
-            }
-            Self::Driver(_) | Self::Row(_) => None,
-        }
-    }
-}
-
-impl From<DbErr> for Failure {
-    fn from(error: DbErr) -> Self {
-        Self::Driver(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Row(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Driver(error) => unavailable(error),
-            Failure::Row(error) => error,
-        }
     }
 }

@@ -42,6 +42,7 @@ impl Home {
             .env("HOOKSEAL_LISTEN", "127.0.0.1:0")
             .env("HOOKSEAL_DATA_DIR", self.data_dir())
             .env("HOOKSEAL_DEV", "1")
+            .env("HOOKSEAL_REQUESTS_PER_MINUTE", "1000000")
             .current_dir(self.path());
         for (name, value) in &self.settings {
             command.env(name, value);
@@ -219,6 +220,8 @@ impl Caller {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)))
+            // The daemon closes what is idle for longer; a request on its way then would be lost.
+            .max_idle_age(Duration::from_secs(2))
             .build()
             .new_agent();
         Self { agent, base: base.to_owned(), key: key.to_owned() }

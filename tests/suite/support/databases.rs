@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hookseal::store::{Connections, SqlStore};
 use hookseal_core::gate::Reservation;
-use hookseal_core::id::EndpointId;
+use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::ports::{Dispatch, HandOver};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, Database};
@@ -18,9 +18,13 @@ pub enum Engine {
     Postgres,
 }
 
-/// Keeps what was handed over, for the test to look at.
+/// Keeps what was told, for the test to look at.
 #[derive(Default)]
-pub struct Recorder(pub Mutex<Vec<HandOver>>);
+pub struct Recorder {
+    pub handed_over: Mutex<Vec<HandOver>>,
+    pub revoked: Mutex<Vec<DeliveryId>>,
+    pub owed: Mutex<usize>,
+}
 
 impl Dispatch for Recorder {
     fn reserve(&self, _: &EndpointId, _: usize) -> Option<Reservation> {
@@ -28,17 +32,25 @@ impl Dispatch for Recorder {
     }
 
     fn hand_over(&self, deliveries: Vec<HandOver>) {
-        self.0.lock().extend(deliveries);
+        self.handed_over.lock().extend(deliveries);
     }
 
     fn reconfigured(&self, _: &EndpointId) {}
+
+    fn revoked(&self, _: &EndpointId, ids: Vec<DeliveryId>) {
+        self.revoked.lock().extend(ids);
+    }
+
+    fn replacement_owed(&self) {
+        *self.owed.lock() += 1;
+    }
 }
 
 /// A store on an empty database, with what it hands over.
 pub struct Bench {
     pub store: Arc<SqlStore>,
     pub connections: Connections,
-    pub handed_over: Arc<Recorder>,
+    pub told: Arc<Recorder>,
     _directory: tempfile::TempDir,
 }
 
@@ -66,11 +78,10 @@ impl Bench {
             Engine::Postgres => Some(new_postgres_database().await),
         };
         let connections = Connections::open(url.as_deref(), directory.path()).await.unwrap();
-        let handed_over = Arc::new(Recorder::default());
+        let told = Arc::new(Recorder::default());
         let runtime = tokio::runtime::Handle::current();
-        let store =
-            Arc::new(SqlStore::start(connections.clone(), runtime, handed_over.clone(), minter()));
-        Self { store, connections, handed_over, _directory: directory }
+        let store = Arc::new(SqlStore::start(connections.clone(), runtime, told.clone(), minter()));
+        Self { store, connections, told, _directory: directory }
     }
 }
 

@@ -3,3 +3,4 @@
 pub mod daemon;
 pub mod databases;
 pub mod rows;
+pub mod sessions;

@@ -6,12 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use hookseal::crypto::SystemEntropy;
 use hookseal_core::access::Organization;
+use hookseal_core::audit::{Action, Actor, AuditEntry};
 use hookseal_core::delivery::{Claim, ClaimToken, Delivery, Progress};
 use hookseal_core::endpoint::Endpoint;
+use hookseal_core::error::Result;
 use hookseal_core::event::{Catalogue, Event};
 use hookseal_core::id::{EndpointId, Minter, OrganizationId, SessionId};
 use hookseal_core::key::{EncryptionKey, PublicJwk};
-use hookseal_core::ports::{Acceptance, Directory, Idempotency, NewDelivery};
+use hookseal_core::ports::{
+    Acceptance, Destination, Endpoints, Idempotency, Inserted, Keys, NewDelivery, Organizations,
+    SessionPart,
+};
 use hookseal_core::retention::RetentionHours;
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
@@ -46,7 +51,8 @@ impl Bench {
             created_at: T0,
             updated_at: T0,
         };
-        self.store.insert_organization(&organization).await.unwrap();
+        let made = entry(&organization.id, Action::OrganizationCreated);
+        self.store.insert_organization(&organization, made).await.unwrap();
         organization.id
     }
 
@@ -62,12 +68,48 @@ impl Bench {
             retention: RetentionHours::default(),
             max_in_flight: None,
             rate_limit_per_second: Some(7),
+            revision: 1,
             created_at: T0,
             updated_at: T0,
             disabled_at: None,
         };
-        self.store.insert_endpoint(&endpoint, "locked", 50).await.unwrap();
+        self.insert(endpoint.clone(), None, 50).await.unwrap();
         endpoint
+    }
+
+    pub async fn insert(
+        &self,
+        endpoint: Endpoint,
+        idempotency: Option<Idempotency>,
+        most: usize,
+    ) -> Result<Inserted> {
+        let made = entry(&endpoint.organization_id, Action::EndpointCreated);
+        let new = Destination { endpoint, locked_secret: "locked".into() };
+        self.store.insert_endpoint(new, idempotency, most, made).await
+    }
+
+    pub async fn register(
+        &self,
+        organization: &OrganizationId,
+        key: &EncryptionKey,
+        most: usize,
+    ) -> Result<()> {
+        let made = entry(organization, Action::KeyCreated);
+        self.store.insert_key(organization, key, most, made).await
+    }
+
+    pub async fn change(
+        &self,
+        organization: &OrganizationId,
+        endpoint: &EndpointId,
+        change: impl FnOnce(&mut Endpoint) + Send + 'static,
+    ) -> Option<Endpoint> {
+        let change = |mut endpoint| {
+            change(&mut endpoint);
+            Ok(endpoint)
+        };
+        let made = entry(organization, Action::EndpointUpdated);
+        self.store.change_endpoint(organization, endpoint, Box::new(change), made).await.unwrap()
     }
 
     pub async fn version(&self, organization: &OrganizationId) -> i64 {
@@ -88,8 +130,8 @@ impl Bench {
         let delivery = delivery(&event, &endpoint.id);
         Acceptance {
             event,
-            session_id: None,
-            terminal: false,
+            session: None,
+            targets: None,
             audience_version: self.version(&endpoint.organization_id).await,
             idempotency: None,
             deliveries: vec![NewDelivery {
@@ -125,8 +167,25 @@ pub fn keyed(acceptance: Acceptance, key: &str, fingerprint: &str) -> Acceptance
 }
 
 pub fn ending(acceptance: Acceptance, session: &str) -> Acceptance {
-    let session_id = Some(SessionId::parse("session", session).unwrap());
-    Acceptance { session_id, terminal: true, ..acceptance }
+    of_session(acceptance, session, SessionPart::Ends)
+}
+
+pub fn of_session(mut acceptance: Acceptance, session: &str, part: SessionPart) -> Acceptance {
+    let session = SessionId::parse("session", session).unwrap();
+    acceptance.event.trigger_id = session.to_string();
+    Acceptance { session: Some((session, part)), ..acceptance }
+}
+
+pub fn entry(organization: &OrganizationId, action: Action) -> AuditEntry {
+    AuditEntry {
+        id: minter().audit(T0),
+        organization_id: organization.clone(),
+        actor: Actor::System,
+        action,
+        target_id: "target".into(),
+        metadata: Default::default(),
+        created_at: T0,
+    }
 }
 
 pub fn key(endpoint: &EndpointId, key_id: &str) -> EncryptionKey {

@@ -1,0 +1,184 @@
+//! The sessions that events tell of: one terminal event each, nothing after a withdrawal but the one
+//! event that replaces what it took back.
+
+use std::collections::{HashMap, HashSet};
+
+use hookseal_core::id::EventId;
+use hookseal_core::ports::{Acceptance, Accepted, SessionPart};
+use hookseal_core::privacy::WithdrawalState;
+use hookseal_entity::verification_session::{Column, Entity, Model};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, SimpleExpr};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter,
+    QuerySelect,
+};
+
+use super::INSERT_ROWS;
+use crate::store::rows::json;
+
+/// Organization and session.
+type Key = (String, String);
+
+/// Why a session does not take an event.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    /// It has its terminal event.
+    Ended,
+    /// It was withdrawn.
+    Withdrawn {
+        /// What replaced its end.
+        replacement: Option<String>,
+        /// Whether a replacement is owed.
+        owed: bool,
+    },
+}
+
+impl From<&Refusal> for Accepted {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Ended => Self::TerminalExists,
+            Refusal::Withdrawn { replacement, owed } => Self::Withdrawn {
+                replacement: replacement.clone().map(EventId::from_row),
+                owed: *owed,
+            },
+        }
+    }
+}
+
+/// Enters events into the rows of their sessions; answers, by event, what was refused.
+pub(super) async fn enter(
+    tx: &DatabaseTransaction,
+    acceptances: &[&Acceptance],
+) -> Result<HashMap<String, Refusal>, DbErr> {
+    let mut refusals = HashMap::new();
+    let mut entering: Vec<(&Acceptance, Key, SessionPart)> = Vec::new();
+    for acceptance in acceptances {
+        let Some((session, part)) = &acceptance.session else { continue };
+        let key = (acceptance.event.organization_id.to_string(), session.to_string());
+        match part {
+            SessionPart::Replaces => {
+                if !replace(tx, acceptance, &key).await? {
+                    let refusal = Refusal::Withdrawn { replacement: None, owed: false };
+                    refusals.insert(acceptance.event.id.to_string(), refusal);
+                }
+            }
+            SessionPart::Tells | SessionPart::Ends => entering.push((acceptance, key, *part)),
+        }
+    }
+    // A session is nearly always new, and then this one statement is all.
+    let new = insert(tx, &entering).await?;
+    entering.retain(|(acceptance, ..)| !new.contains(acceptance.event.id.as_str()));
+    let mut standing = standing(tx, &entering).await?;
+    for (acceptance, key, part) in entering {
+        let Some(row) = standing.get_mut(&key) else { continue };
+        let refusal = if row.privacy_request_id.is_some() {
+            let owed = row.state.as_deref() == Some(WithdrawalState::Replacing.as_str());
+            Some(Refusal::Withdrawn { replacement: row.replacement_event_id.clone(), owed })
+        } else if part == SessionPart::Ends && row.terminal_event_id.is_some() {
+            Some(Refusal::Ended)
+        } else {
+            None
+        };
+        match refusal {
+            Some(refusal) => drop(refusals.insert(acceptance.event.id.to_string(), refusal)),
+            None if part == SessionPart::Ends => {
+                end(tx, acceptance, &key).await?;
+                row.terminal_event_id = Some(acceptance.event.id.to_string());
+            }
+            None => {}
+        }
+    }
+    Ok(refusals)
+}
+
+/// Makes the rows of sessions that have none; answers the events that they were made by. Of several
+/// events of one session the first makes it.
+async fn insert(
+    tx: &DatabaseTransaction,
+    entering: &[(&Acceptance, Key, SessionPart)],
+) -> Result<HashSet<String>, DbErr> {
+    let mut first: HashMap<&Key, &str> = HashMap::new();
+    let mut rows: Vec<[SimpleExpr; 4]> = Vec::new();
+    for (acceptance, key, part) in entering {
+        if first.contains_key(key) {
+            continue;
+        }
+        first.insert(key, acceptance.event.id.as_str());
+        let ends = (*part == SessionPart::Ends).then(|| acceptance.event.id.to_string());
+        let targets = acceptance.targets.as_ref().map(json);
+        rows.push([key.0.as_str().into(), key.1.as_str().into(), ends.into(), targets.into()]);
+    }
+    let mut made = HashSet::with_capacity(rows.len());
+    for chunk in rows.chunks(INSERT_ROWS) {
+        let mut insert = Query::insert();
+        insert
+            .into_table(Entity)
+            .columns([
+                Column::OrganizationId,
+                Column::SessionId,
+                Column::TerminalEventId,
+                Column::Targets,
+            ])
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .returning(Query::returning().columns([Column::OrganizationId, Column::SessionId]));
+        for row in chunk {
+            insert.values_panic(row.clone());
+        }
+        for row in tx.query_all(&insert).await? {
+            let key = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            made.extend(first.get(&key).map(|event| (*event).to_owned()));
+        }
+    }
+    Ok(made)
+}
+
+/// The rows of sessions that stand already, and nobody else at them until the transaction ends.
+async fn standing(
+    tx: &DatabaseTransaction,
+    entering: &[(&Acceptance, Key, SessionPart)],
+) -> Result<HashMap<Key, Model>, DbErr> {
+    if entering.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let keys: HashSet<&Key> = entering.iter().map(|(_, key, _)| key).collect();
+    let keys = keys.into_iter().map(|(organization, session)| (organization, session));
+    let rows = Entity::find().filter(
+        Expr::tuple([Expr::col(Column::OrganizationId), Expr::col(Column::SessionId)])
+            .in_tuples(keys),
+    );
+    let rows = match tx.get_database_backend() {
+        DbBackend::Postgres => rows.lock_exclusive(),
+        _ => rows,
+    };
+    let rows = rows.all(tx).await?;
+    Ok(rows.into_iter().map(|r| ((r.organization_id.clone(), r.session_id.clone()), r)).collect())
+}
+
+async fn end(tx: &DatabaseTransaction, acceptance: &Acceptance, key: &Key) -> Result<(), DbErr> {
+    let targets = acceptance.targets.as_ref().map(json);
+    Entity::update_many()
+        .col_expr(Column::TerminalEventId, Expr::value(acceptance.event.id.as_str()))
+        .col_expr(Column::Targets, Expr::value(targets))
+        .filter(Column::OrganizationId.eq(&key.0))
+        .filter(Column::SessionId.eq(&key.1))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
+/// Enters a replacing event where it is still owed.
+async fn replace(
+    tx: &DatabaseTransaction,
+    acceptance: &Acceptance,
+    key: &Key,
+) -> Result<bool, DbErr> {
+    let replaced = Entity::update_many()
+        .col_expr(Column::ReplacementEventId, Expr::value(acceptance.event.id.as_str()))
+        .col_expr(Column::State, Expr::value(WithdrawalState::Settled.as_str()))
+        .filter(Column::OrganizationId.eq(&key.0))
+        .filter(Column::SessionId.eq(&key.1))
+        .filter(Column::State.eq(WithdrawalState::Replacing.as_str()))
+        .exec(tx)
+        .await?;
+    Ok(replaced.rows_affected > 0)
+}
