@@ -6,6 +6,8 @@
 
 #[path = "../tests/suite/support/daemon.rs"]
 mod daemon;
+#[path = "../tests/suite/support/openapi.rs"]
+mod openapi;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

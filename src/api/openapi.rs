@@ -357,7 +357,7 @@ fn described(
     }
     responses.insert(status.as_str().to_owned(), success);
     for status in refusals(path, operation) {
-        responses.insert(status.as_str().to_owned(), refusal(status, &operation.answer));
+        responses.insert(status.as_str().to_owned(), refusal(status, operation));
     }
     let mut described = json!({
         "operationId": operation.id,
@@ -454,12 +454,13 @@ fn refusals(path: &str, operation: &Operation) -> Vec<StatusCode> {
     refusals
 }
 
-fn refusal(status: StatusCode, answer: &Answer) -> Value {
-    let schema = match answer {
-        Answer::Page(_) => "ListFailure",
-        Answer::One(..) | Answer::Plain(_) => "Failure",
+fn refusal(status: StatusCode, operation: &Operation) -> Value {
+    let schema = match operation.answer {
+        Answer::Page(_) => json!({ "$ref": "#/components/schemas/ListFailure" }),
+        // What is no envelope says no in its own way.
+        Answer::Plain(_) if operation.refusals.contains(&status) => json!({}),
+        Answer::One(..) | Answer::Plain(_) => json!({ "$ref": "#/components/schemas/Failure" }),
     };
-    let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
     let mut refusal = json!({
         "description": status.canonical_reason().unwrap_or_default(),
         "content": { "application/json": { "schema": schema } },

@@ -2,6 +2,7 @@
 //! order. Runs on loopback, on a thread of its own.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ pub enum Behaviour {
     Answer(u16),
     /// Takes the request and never answers.
     Hang,
+    /// Accepts, fails or hangs, and takes its time, as the delivery's id and attempt have it.
+    Moody,
 }
 
 /// One request that arrived.
@@ -212,7 +215,13 @@ async fn receive(request: HttpRequest, body: Bytes, state: Data<Shared>) -> Http
         *attempt += 1;
         *attempt
     };
+    let mood = mood(&delivery_id, attempt);
     let wanted = match behaviour {
+        Behaviour::Moody => match mood % 10 {
+            0..=4 => Some(204),
+            5..=7 => Some(500),
+            _ => None,
+        },
         Behaviour::Accept => Some(204),
         Behaviour::FailFirst(failures) if attempt <= failures => Some(500),
         Behaviour::FailFirst(_) => Some(204),
@@ -247,6 +256,9 @@ async fn receive(request: HttpRequest, body: Bytes, state: Data<Shared>) -> Http
         plaintext,
         raw,
     });
+    if behaviour == Behaviour::Moody {
+        tokio::time::sleep(Duration::from_millis(mood / 10 % 300)).await;
+    }
     match status.and_then(|status| StatusCode::from_u16(status).ok()) {
         Some(status) => HttpResponse::build(status).finish(),
         None => {
@@ -254,6 +266,13 @@ async fn receive(request: HttpRequest, body: Bytes, state: Data<Shared>) -> Http
             HttpResponse::Ok().finish()
         }
     }
+}
+
+/// A number that looks like chance and is the same for the same attempt.
+fn mood(delivery_id: &str, attempt: u32) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (delivery_id, attempt).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn verify(secret: &str, header: &str, body: &[u8]) -> bool {

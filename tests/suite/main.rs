@@ -6,6 +6,7 @@
 mod api;
 mod cli;
 mod contract;
+mod deletion;
 mod delivery;
 mod demo;
 mod foreign;
@@ -18,3 +19,5 @@ mod recovery;
 mod restart;
 mod store;
 mod support;
+mod tenancy;
+mod withdrawal;

@@ -263,11 +263,13 @@ impl Caller {
         let headers = response.headers().iter();
         let headers = headers
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-        Ok(Answer {
+        let answer = Answer {
             status: response.status().as_u16(),
             headers: headers.collect(),
             text: response.body_mut().read_to_string()?,
-        })
+        };
+        super::openapi::must_describe(method, path, &answer);
+        Ok(answer)
     }
 }
 
@@ -313,15 +315,23 @@ impl Tenant {
     }
 
     pub fn deliveries(&self, query: &str) -> Vec<Value> {
-        let mut deliveries = Vec::new();
-        let mut cursor = String::new();
+        self.all("deliveries", query)
+    }
+
+    pub fn events(&self) -> Vec<Value> {
+        self.all("events", "")
+    }
+
+    /// Every page of a list.
+    fn all(&self, list: &str, query: &str) -> Vec<Value> {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
         loop {
-            let path = format!("/v1/webhooks/deliveries?limit=100{query}{cursor}");
+            let path = format!("/v1/webhooks/{list}?limit=100{query}{cursor}");
             let mut answer = self.caller.get(&path).json();
-            deliveries.append(answer["data"].as_array_mut().unwrap());
+            items.append(answer["data"].as_array_mut().unwrap());
             match answer["pagination"]["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&starting_after={next}"),
-                None => return deliveries,
+                None => return items,
             }
         }
     }

@@ -2,5 +2,6 @@
 
 pub mod daemon;
 pub mod databases;
+pub mod openapi;
 pub mod rows;
 pub mod sessions;
