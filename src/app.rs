@@ -56,15 +56,29 @@ pub struct Foundation {
 }
 
 impl Foundation {
-    /// Opens the database of `config`, migrated, and its data keys. Database work runs on
-    /// `runtime`.
+    /// Opens the database of `config` for a command, which may run beside a daemon: it brings the
+    /// schema up to date only where none is at work on the older one.
     pub async fn open(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self> {
-        make_data_dir(&config.data_dir)?;
+        let connections = connect(config, &runtime).await?;
+        let up_to_date = on(&runtime, {
+            let connections = connections.clone();
+            async move { connections.is_migrated().await }
+        });
+        if !up_to_date.await? {
+            let _database_lock = lock_database(config)?;
+            let _node_lock = lock_node_and_migrate(&connections, &runtime).await?;
+        }
+        Self::over(config, runtime, connections).await
+    }
+
+    /// The keys of a database that is up to date.
+    async fn over(
+        config: &Config,
+        runtime: tokio::runtime::Handle,
+        connections: Connections,
+    ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(AnchoredClock::start());
         let master = master_key(config)?;
-        let (url, data_dir) = (config.database_url.clone(), config.data_dir.clone());
-        let opening = async move { Connections::open(url.as_deref(), &data_dir).await };
-        let connections = on(&runtime, opening).await?;
         let vault = on(&runtime, {
             let (connections, clock) = (connections.clone(), clock.clone());
             async move { KeyVault::open(&connections, &master, &*clock).await }
@@ -107,6 +121,26 @@ impl Foundation {
         let store = self.store(switchboard);
         self.admin(config, store)
     }
+}
+
+async fn connect(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Connections> {
+    make_data_dir(&config.data_dir)?;
+    let (url, data_dir) = (config.database_url.clone(), config.data_dir.clone());
+    on(runtime, async move { Connections::connect(url.as_deref(), &data_dir).await }).await
+}
+
+/// Another daemon may be at work on an older schema: the lock comes first.
+async fn lock_node_and_migrate(
+    connections: &Connections,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Option<NodeLock>> {
+    let connections = connections.clone();
+    on(runtime, async move {
+        let node_lock = connections.lock_node().await?;
+        connections.migrate().await?;
+        Ok(node_lock)
+    })
+    .await
 }
 
 async fn on<T: Send + 'static>(
@@ -178,15 +212,12 @@ impl Daemon {
         // Bound before anything is touched: a port that is taken must cost nobody a claim.
         let listener = TcpListener::bind(config.listen)
             .map_err(|_| Error::invalid("listen", "an address that can be bound"))?;
+        let sessions = session_verifier(config)?;
         let database_lock = lock_database(config)?;
         metrics::register();
-        let foundation = Foundation::open(config, runtime.clone()).await?;
-        let connections = foundation.connections.clone();
-        let node_lock = on(&runtime, {
-            let connections = connections.clone();
-            async move { connections.lock_node().await }
-        })
-        .await?;
+        let connections = connect(config, &runtime).await?;
+        let node_lock = lock_node_and_migrate(&connections, &runtime).await?;
+        let foundation = Foundation::over(config, runtime.clone(), connections.clone()).await?;
         let clock = foundation.clock.clone();
         let switchboard = Switchboard::new(clock.clone(), config.attempt_timeout);
         let store = foundation.store(switchboard.clone());
@@ -235,8 +266,8 @@ impl Daemon {
             graphql: hookseal_graphql::schema(admin.clone()),
             admin,
             intake,
-            openapi: api::openapi_document(&config.catalogue).to_string().into(),
-            sessions: session_verifier(config)?,
+            openapi: api::openapi_document(config).to_string().into(),
+            sessions,
             session_cookie: config.sessions.cookie.clone(),
             origins: config.sessions.origins.clone(),
             meter: Meter::new(config.requests_per_minute, clock.now()),

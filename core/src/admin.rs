@@ -349,7 +349,9 @@ impl Admin {
         )?;
         let secret = Secret::new(parts.minter.signing_secret());
         let locked_secret = parts.vault.lock(organization, &endpoint.id, &secret);
-        let metadata = described(json!({ "url": endpoint.url, "enabled": endpoint.enabled }));
+        // Some carry a secret in their query.
+        let url = endpoint.url.split('?').next();
+        let metadata = described(json!({ "url": url, "enabled": endpoint.enabled }));
         let action = Action::EndpointCreated;
         let entry = self.entry_of(caller, organization, action, endpoint.id.as_str(), metadata);
         let fingerprint = idempotency.as_ref().map(|given| given.fingerprint.clone());
@@ -360,6 +362,14 @@ impl Admin {
                 if fingerprint.as_ref() == Some(&stored) =>
             {
                 let Destination { endpoint, locked_secret } = *first;
+                // Shown to its maker once more; of one that has changed since only to who may see it.
+                if endpoint.revision > 1 {
+                    caller.revealer()?;
+                }
+                let action = Action::SecretRevealed;
+                let target = endpoint.id.as_str();
+                let entry = self.entry_of(caller, organization, action, target, Map::new());
+                parts.store.record(entry).await?;
                 let secret = parts.vault.unlock(organization, &endpoint.id, &locked_secret)?;
                 Ok((endpoint, secret))
             }

@@ -241,7 +241,9 @@ fn append_digits(id: &mut String, mut value: u64, digits: usize) {
 /// compare with for a range of time.
 pub fn floor_id(prefix: &str, at: Timestamp) -> String {
     let mut id = String::from(prefix);
-    append_digits(&mut id, at.as_ms().unsigned_abs(), TIME_DIGITS);
+    // A time beyond what the digits hold is later than every id, and one before the epoch earlier.
+    let at_ms = at.as_ms().clamp(0, 36i64.pow(TIME_DIGITS as u32) - 1);
+    append_digits(&mut id, at_ms.unsigned_abs(), TIME_DIGITS);
     id
 }
 

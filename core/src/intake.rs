@@ -30,12 +30,12 @@ const SEALED_OVERHEAD: usize = 1536;
 const OWED_BATCH: usize = 100;
 
 /// What an event is accepted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+#[derive(Clone, Copy, Debug)]
+enum Purpose<'a> {
     /// The platform publishes it.
     Publish,
-    /// It tests its one target, whatever that subscribes to.
-    Test,
+    /// It tests its one target, whatever that subscribes to; the entry tells of it.
+    Test(&'a AuditEntry),
     /// It replaces what a withdrawal took back; a target that is gone is none any more.
     Replace,
 }
@@ -141,7 +141,6 @@ impl Intake {
         let now = self.clock.now();
         let session = self.minter.test_session(now);
         let publication = Publication::test(organization.clone(), session, id.clone());
-        let event = self.accept(&publication, Purpose::Test).await?;
         let entry = AuditEntry {
             id: self.minter.audit(now),
             organization_id: organization.clone(),
@@ -151,8 +150,13 @@ impl Intake {
             metadata: serde_json::Map::new(),
             created_at: now,
         };
-        self.store.record(entry).await?;
-        Ok(event)
+        match self.accept(&publication, Purpose::Test(&entry)).await {
+            // Since it was looked at.
+            Err(Error::EndpointUnavailable { .. }) => {
+                Err(Error::Conflict(Conflict::EndpointDisabled))
+            }
+            result => result,
+        }
     }
 
     /// Withdraws a session (contract 4.11); a session that was withdrawn answers as it stands.
@@ -178,7 +182,7 @@ impl Intake {
             return Ok(request);
         }
         // Whoever waits for it makes it; were it not to succeed, it stays owed.
-        self.replace_owed().await?;
+        self.replace_owed(Some(&request.id)).await?;
         self.privacy_request(&request.id).await
     }
 
@@ -188,13 +192,14 @@ impl Intake {
         found.ok_or(Error::NotFound(Thing::PrivacyRequest))
     }
 
-    /// Makes the replacing events that are owed; answers how many were looked at.
-    pub async fn replace_owed(&self) -> Result<usize> {
-        let owed = self.store.owed(OWED_BATCH).await?;
-        for owed in &owed {
-            self.replace(owed).await?;
+    /// Makes the replacing events that are owed, by one withdrawal or by any; one that cannot be
+    /// made stands in no other's way.
+    pub async fn replace_owed(&self, only: Option<&PrivacyRequestId>) -> Result<()> {
+        let mut result = Ok(());
+        for owed in &self.store.owed(only, OWED_BATCH).await? {
+            result = result.and(self.replace(owed).await);
         }
-        Ok(owed.len())
+        result
     }
 
     async fn replace(&self, owed: &Owed) -> Result<()> {
@@ -212,7 +217,7 @@ impl Intake {
     async fn accept(
         &self,
         publication: &Publication,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
     ) -> Result<EventWithDeliveries> {
         let organization = &publication.organization_id;
         let mut audience = self.cached_audience(organization).await?;
@@ -242,10 +247,11 @@ impl Intake {
                 Accepted::Withdrawn { replacement, owed } => {
                     match self.in_place_of_withdrawn(publication, replacement).await? {
                         Some(event) => return Ok(event),
-                        None if owed && purpose == Purpose::Publish => {
-                            Box::pin(self.replace_owed()).await?;
+                        None => {
+                            let mine = owed.filter(|_| matches!(purpose, Purpose::Publish));
+                            let withdrawn = Error::Conflict(Conflict::SessionWithdrawn);
+                            Box::pin(self.replace_owed(Some(&mine.ok_or(withdrawn)?))).await?;
                         }
-                        None => return Err(Error::Conflict(Conflict::SessionWithdrawn)),
                     }
                 }
                 Accepted::Repeated { event_id, fingerprint } => {
@@ -351,7 +357,7 @@ impl Intake {
     fn prepare(
         &self,
         publication: &Publication,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
         audience: &Audience,
         recipients: &[&Member],
         memory: Share,
@@ -380,7 +386,7 @@ impl Intake {
             Purpose::Publish if publication.event_type.terminal => Some(SessionPart::Ends),
             Purpose::Publish => Some(SessionPart::Tells),
             Purpose::Replace => Some(SessionPart::Replaces),
-            Purpose::Test => None,
+            Purpose::Test(_) => None,
         };
         let acceptance = Acceptance {
             event,
@@ -388,6 +394,10 @@ impl Intake {
             targets: publication.targets.clone(),
             audience_version: audience.version,
             idempotency,
+            entry: match purpose {
+                Purpose::Test(entry) => Some(entry.clone()),
+                Purpose::Publish | Purpose::Replace => None,
+            },
             deliveries,
             memory: Some(memory),
         };
@@ -433,7 +443,7 @@ impl Intake {
 /// (contract 4.2). `None` when a target is not among them.
 fn recipients<'a>(
     publication: &Publication,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     audience: &'a Audience,
 ) -> Option<Vec<&'a Member>> {
     let members = audience.members.iter();
@@ -445,11 +455,11 @@ fn recipients<'a>(
                 .map(|target| audience.members.iter().find(|member| member.endpoint.id == *target));
             match purpose {
                 Purpose::Replace => named.flatten().collect(),
-                Purpose::Publish | Purpose::Test => named.by_ref().collect::<Option<_>>()?,
+                Purpose::Publish | Purpose::Test(_) => named.by_ref().collect::<Option<_>>()?,
             }
         }
     };
-    if purpose != Purpose::Test {
+    if !matches!(purpose, Purpose::Test(_)) {
         recipients.retain(|member| member.endpoint.subscribes_to(&publication.event_type.name));
     }
     Some(recipients)

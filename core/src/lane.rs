@@ -219,6 +219,8 @@ impl Lane {
         let Some(place) = self.ready.iter().position(|ready| ready == id) else { return false };
         self.ready.remove(place);
         self.known.remove(id);
+        // With nothing here that could end, nobody would say that there is room again.
+        self.full &= self.flying + self.ready.len() > 0;
         true
     }
 
@@ -574,9 +576,22 @@ mod tests {
         assert!(lane.is_drained());
     }
 
+    #[test]
+    fn a_full_lane_has_room_again_when_all_that_was_ready_is_revoked() {
+        let mut lane = lane(2);
+        lane.on_due(id(1));
+        assert_eq!(lane.next(NOW), Step::Claim(vec![id(1)]));
+        lane.on_claimed(id(1));
+        lane.on_full();
+        assert!(lane.on_revoked(&id(1)) && !lane.on_revoked(&id(1)));
+        lane.on_due(id(2));
+        assert_eq!(lane.next(NOW), Step::Claim(vec![id(2)]));
+    }
+
     #[derive(Clone, Debug)]
     enum Input {
         Full,
+        Revoke,
         Due(usize),
         HandOver(usize),
         Settle(bool),
@@ -597,6 +612,7 @@ mod tests {
                 any::<bool>().prop_map(Input::Settle),
                 Just(Input::Lend),
                 Just(Input::Full),
+                Just(Input::Revoke),
                 Just(Input::Recall),
                 (1u64..20_000).prop_map(Input::Pause),
                 prop::bool::weighted(0.9).prop_map(Input::Enable),
@@ -616,6 +632,10 @@ mod tests {
                         lane.on_settled(&id, delivered, now);
                     },
                     Input::Full => lane.on_full(),
+                    Input::Revoke => if let Some(id) = lane.ready.front().cloned() {
+                        assert!(lane.on_revoked(&id));
+                        due.remove(&id);
+                    },
                     Input::Lend => { lane.lend(); }
                     Input::Recall => { let lent = lane.lent; lane.on_recalled(lent); }
                     Input::Pause(ms) => now = now.plus(Duration::from_millis(ms)),

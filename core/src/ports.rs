@@ -165,6 +165,8 @@ pub struct Acceptance {
     pub audience_version: i64,
     /// The caller's key against doubling.
     pub idempotency: Option<Idempotency>,
+    /// What the audit log says of it.
+    pub entry: Option<AuditEntry>,
     /// One an endpoint.
     pub deliveries: Vec<NewDelivery>,
     /// The memory that its payloads take until they are committed.
@@ -193,8 +195,8 @@ pub enum Accepted {
     Withdrawn {
         /// The event that replaced its end, once there is one.
         replacement: Option<EventId>,
-        /// Whether a replacing event is owed.
-        owed: bool,
+        /// The withdrawal that owes one.
+        owed: Option<PrivacyRequestId>,
     },
     /// The organization is gone.
     NoOrganization,
@@ -469,8 +471,9 @@ pub trait Withdrawals: Send + Sync {
     ) -> Result<Option<PrivacyRequest>>;
     /// One withdrawal as it stands.
     async fn privacy_request(&self, id: &PrivacyRequestId) -> Result<Option<PrivacyRequest>>;
-    /// Replacing events that are owed, oldest first.
-    async fn owed(&self, limit: usize) -> Result<Vec<Owed>>;
+    /// Replacing events that are owed, by `only` or by any, oldest first; organizations that are
+    /// frozen have to wait.
+    async fn owed(&self, only: Option<&PrivacyRequestId>, limit: usize) -> Result<Vec<Owed>>;
     /// Ends a withdrawal whose replacing event cannot be made.
     async fn forgo_replacement(&self, id: &PrivacyRequestId) -> Result<()>;
 }

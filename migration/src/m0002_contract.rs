@@ -3,6 +3,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use sea_orm_migration::sea_orm::DbBackend;
+
 use crate::text::{add_column, run};
 
 pub(crate) struct Migration;
@@ -74,6 +76,15 @@ const STATEMENTS: &[&str] = &[
         ON verification_sessions (privacy_request_id) WHERE privacy_request_id IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS verification_sessions_owed
         ON verification_sessions (withdrawn_at_ms) WHERE state = 'replacing'",
+    "CREATE INDEX IF NOT EXISTS verification_sessions_terminal
+        ON verification_sessions (terminal_event_id) WHERE terminal_event_id IS NOT NULL",
+    // Of attempts that ended before it was kept: whether they may have arrived.
+    "UPDATE deliveries SET maybe_delivered = TRUE
+        WHERE (status = 'pending' OR status = 'failed')
+        AND (lost_claims > 0 OR last_error IN ('timeout', 'reset', 'protocol')
+            OR EXISTS (SELECT 1 FROM delivery_attempts
+                WHERE delivery_attempts.delivery_id = deliveries.id
+                AND delivery_attempts.error IN ('timeout', 'reset', 'protocol')))",
     "CREATE INDEX IF NOT EXISTS events_session
         ON events (organization_id, session_id) WHERE session_id IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS events_type ON events (organization_id, event_type, id)",
@@ -88,6 +99,10 @@ const STATEMENTS: &[&str] = &[
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if manager.get_database_backend() == DbBackend::Postgres {
+            // Filled tables take longer than any statement of the daemon may.
+            run(manager, &["SET LOCAL statement_timeout = 0"]).await?;
+        }
         for (table, column, definition) in COLUMNS {
             add_column(manager, table, column, definition).await?;
         }

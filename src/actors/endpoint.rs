@@ -28,6 +28,10 @@ use super::{STORE_PAUSE, Tools};
 use crate::courier::{Courier, Letter};
 use crate::metrics;
 
+/// How long to wait for lent places while draining.
+const LENT_PLACE_PAUSE: Duration = Duration::from_millis(50);
+/// How often claims that are not wanted any more are given back before they are left to lapse.
+const GIVE_BACK_TRIES: usize = 10;
 /// How long to wait before reading again what did not read: only an operator can mend it.
 const BROKEN_PAUSE: Duration = Duration::from_secs(30);
 
@@ -282,14 +286,14 @@ impl EndpointActor {
         context.spawn(claimed.into_actor(self).map(move |claimed, actor, context| {
             match claimed {
                 Ok(claimed) => {
-                    let beyond = actor.load_cargo(claimed);
+                    let (beyond, revoked) = actor.load_cargo(claimed);
                     for id in ids.iter().filter(|id| !actor.cargo.contains_key(*id)) {
                         actor.lane.on_unclaimed(id);
                     }
                     if !beyond.is_empty() {
                         actor.lane.on_full();
-                        actor.give_back(beyond, context);
                     }
+                    actor.give_back([beyond, revoked].concat(), context);
                     actor.pump(context);
                 }
                 Err(error) => {
@@ -303,16 +307,17 @@ impl EndpointActor {
     }
 
     /// Takes what was claimed aboard, as far as the endpoint's share of memory goes; answers what
-    /// is beyond it. One always fits.
-    fn load_cargo(&mut self, claimed: Vec<Claimed>) -> Vec<Delivery> {
+    /// is beyond it, and what was revoked meanwhile. One always fits.
+    fn load_cargo(&mut self, claimed: Vec<Claimed>) -> (Vec<Delivery>, Vec<Delivery>) {
         let waiting = self.cargo.values().map(|(claimed, _)| claimed.sealed.len());
         let mut held =
             waiting.chain(self.flying.values().map(|flight| flight.bytes)).sum::<usize>();
-        let mut beyond = Vec::new();
+        let (mut beyond, mut revoked) = (Vec::new(), Vec::new());
         for claimed in claimed {
             let bytes = claimed.sealed.len();
-            let revoked = self.revoked.remove(&claimed.delivery.id);
-            if revoked || (held > 0 && held + bytes > ENDPOINT_BYTES) {
+            if self.revoked.remove(&claimed.delivery.id) {
+                revoked.push(claimed.delivery);
+            } else if held > 0 && held + bytes > ENDPOINT_BYTES {
                 beyond.push(claimed.delivery);
             } else {
                 held += bytes;
@@ -321,7 +326,7 @@ impl EndpointActor {
                 self.cargo.insert(id, (claimed, None));
             }
         }
-        beyond
+        (beyond, revoked)
     }
 
     fn refill(&mut self, limit: usize, now: Timestamp, context: &mut Context<Self>) {
@@ -479,8 +484,17 @@ impl EndpointActor {
         }
         self.settling += 1;
         let store = self.tools.store.clone();
-        // Not tried again: a claim that stays lapses by itself.
-        let settled = async move { store.settle(settlements).await };
+        // A claim that stays would lapse by itself, but as one under which something may have been
+        // sent.
+        let settled = async move {
+            for _ in 0..GIVE_BACK_TRIES {
+                if store.settle(settlements.clone()).await.is_ok() {
+                    return Ok(());
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            store.settle(settlements).await.map(drop)
+        };
         context.spawn(settled.into_actor(self).map(|settled, actor, context| {
             actor.settling -= 1;
             if let Err(error) = settled {
@@ -521,8 +535,12 @@ impl EndpointActor {
     fn rest(&mut self, context: &mut Context<Self>) {
         let now = self.tools.clock.now();
         if self.draining {
-            if self.lane.is_drained() && self.flying.is_empty() && self.settling == 0 {
+            let idle = self.flying.is_empty() && self.settling == 0;
+            if self.lane.is_drained() && idle {
                 self.end(context);
+            } else if idle {
+                // A place that a publish holds comes back without a word.
+                self.wake_at(now.plus(LENT_PLACE_PAUSE), context);
             }
             return;
         }

@@ -13,7 +13,7 @@ const ASK_EVERY: Duration = Duration::from_secs(15);
 /// Runs until the daemon ends.
 pub async fn run(intake: Arc<Intake>, switchboard: Arc<Switchboard>) {
     loop {
-        if let Err(error) = intake.replace_owed().await {
+        if let Err(error) = intake.replace_owed(None).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "replacing events still owed");
         }
         let _ = tokio::time::timeout(ASK_EVERY, switchboard.owed.notified()).await;

@@ -2,6 +2,7 @@
 //! token, as bearer or in a cookie.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -11,12 +12,14 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use hookseal_core::access::Caller;
 use hookseal_core::error::{Error, Result};
+use hookseal_core::time::Timestamp;
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Api;
 use super::envelope::ApiError;
+use crate::clock::wall_seconds;
 use crate::crypto::session::Session;
 
 /// How long a key that was found is believed without asking again: a revoked one works no longer.
@@ -26,29 +29,42 @@ const REMEMBERED: usize = 4096;
 
 /// Keys that were found lately, by their hash.
 #[derive(Debug)]
-pub struct KnownKeys(Mutex<LruCache<String, (Instant, Caller)>>);
+pub struct KnownKeys {
+    found: Mutex<LruCache<String, (Instant, Caller)>>,
+    /// Raised whenever all are forgotten: what was asked before says nothing after.
+    generation: AtomicU64,
+}
 
 impl Default for KnownKeys {
     fn default() -> Self {
         let remembered = NonZeroUsize::new(REMEMBERED).expect("the bound is not zero");
-        Self(Mutex::new(LruCache::new(remembered)))
+        Self { found: Mutex::new(LruCache::new(remembered)), generation: AtomicU64::new(0) }
     }
 }
 
 impl KnownKeys {
     fn find(&self, hash: &str) -> Option<Caller> {
-        let mut keys = self.0.lock();
+        let mut keys = self.found.lock();
         let (found_at, caller) = keys.get(hash)?;
         (found_at.elapsed() < BELIEVED).then(|| caller.clone())
     }
 
     /// Forgets all of them: rights have changed.
     pub(super) fn forget(&self) {
-        self.0.lock().clear();
+        let mut found = self.found.lock();
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        found.clear();
     }
 
-    fn remember(&self, hash: String, caller: Caller) {
-        self.0.lock().put(hash, (Instant::now(), caller));
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn remember(&self, hash: String, caller: Caller, asked: u64) {
+        let mut found = self.found.lock();
+        if self.generation() == asked {
+            found.put(hash, (Instant::now(), caller));
+        }
     }
 }
 
@@ -66,9 +82,7 @@ impl Api {
     /// [`Error::Denied`] for a cookie that another site sent along.
     pub(super) async fn caller(&self, request: &HttpRequest) -> Result<Caller> {
         let caller = match bearer(request) {
-            // A key has no dot, a token has two.
-            Some(token) if token.contains('.') => self.member(token).await?,
-            Some(key) => self.holder(key).await?,
+            Some(key) => self.bearer(key).await?,
             None => {
                 let cookie = request.cookie(&self.session_cookie).ok_or(Error::Unauthenticated)?;
                 let member = self.member(cookie.value()).await?;
@@ -87,8 +101,8 @@ impl Api {
             return if request.method().is_safe() { Ok(()) } else { Err(Error::Denied) };
         };
         let origin = origin.to_str().unwrap_or_default();
-        let host = origin.split_once("://").map(|(_, host)| host);
-        let ours = host.is_some_and(|host| host == request.connection_info().host());
+        let here = request.connection_info();
+        let ours = origin == format!("{}://{}", here.scheme(), here.host());
         if ours || self.origins.iter().any(|known| known == origin) {
             Ok(())
         } else {
@@ -97,23 +111,29 @@ impl Api {
     }
 
     async fn member(&self, token: &str) -> Result<Caller> {
-        let session = self.sessions.verify(token, self.clock.now())?;
+        // Their times are the platform's wall time, not our own.
+        let session = self.sessions.verify(token, Timestamp::from_ms(wall_seconds() * 1000))?;
         self.admin.admit_session(&session.organization).await?;
         let Session { user, organization, role } = session;
         Ok(Caller::Member { organization, user, role })
     }
 
-    async fn holder(&self, key: &str) -> Result<Caller> {
+    async fn bearer(&self, key: &str) -> Result<Caller> {
         let hash = self.vault.hash_api_key(key);
         // Keyed hashes are compared, so that the time of a comparison says nothing of the key.
         if self.platform_key_hash.as_ref() == Some(&hash) {
             return Ok(Caller::Platform);
         }
+        // A key of ours has no dot, a token has two.
+        if key.contains('.') {
+            return self.member(key).await;
+        }
         if let Some(caller) = self.known_keys.find(&hash) {
             return Ok(caller);
         }
+        let asked = self.known_keys.generation();
         let caller = self.admin.authenticate(&hash).await?;
-        self.known_keys.remember(hash, caller.clone());
+        self.known_keys.remember(hash, caller.clone(), asked);
         Ok(caller)
     }
 }

@@ -16,12 +16,17 @@ pub struct Meter {
     throttle: Throttle,
     /// Requests that are not yet in the rows.
     counts: Mutex<HashMap<ApiKeyId, u64>>,
+    flushing: tokio::sync::Mutex<()>,
 }
 
 impl Meter {
     /// A meter that lets each caller but the platform make `per_minute` requests.
     pub fn new(per_minute: u32, now: Timestamp) -> Self {
-        Self { throttle: Throttle::new(per_minute, now), counts: Mutex::default() }
+        Self {
+            throttle: Throttle::new(per_minute, now),
+            counts: Mutex::default(),
+            flushing: Default::default(),
+        }
     }
 
     /// Counts a request of `caller`.
@@ -42,15 +47,22 @@ impl Meter {
 
     /// Writes the counts into the rows; what is not written now is written with the next.
     pub async fn flush(&self, rows: &(impl ApiKeys + ?Sized)) {
-        let counts: Vec<_> = self.counts.lock().drain().collect();
-        if counts.is_empty() {
+        // One after the other, since each takes away what it has written.
+        let _alone = self.flushing.lock().await;
+        let written: Vec<_> =
+            self.counts.lock().iter().map(|(id, count)| (id.clone(), *count)).collect();
+        if written.is_empty() {
             return;
         }
-        if let Err(error) = rows.count_requests(counts.clone()).await {
+        if let Err(error) = rows.count_requests(written.clone()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "requests not counted yet");
-            let mut kept = self.counts.lock();
-            for (id, count) in counts {
-                *kept.entry(id).or_default() += count;
+            return;
+        }
+        let mut counts = self.counts.lock();
+        for (id, count) in written {
+            match counts.get_mut(&id) {
+                Some(standing) if *standing > count => *standing -= count,
+                Some(_) | None => drop(counts.remove(&id)),
             }
         }
     }

@@ -228,7 +228,7 @@ pub(super) struct Entry {
 }
 
 /// The document of `entries`.
-pub(super) fn document(entries: &[Entry], catalogue: &Catalogue) -> Value {
+pub(super) fn document(entries: &[Entry], catalogue: &Catalogue, cookie: &str) -> Value {
     let settings = || {
         let mut settings = SchemaSettings::draft2020_12();
         settings.definitions_path = "/components/schemas".into();
@@ -268,7 +268,7 @@ pub(super) fn document(entries: &[Entry], catalogue: &Catalogue) -> Value {
                     "description": "An API key, a platform key, or a dashboard's session token.",
                 },
                 "sessionCookie": {
-                    "type": "apiKey", "in": "cookie", "name": "hookseal_session",
+                    "type": "apiKey", "in": "cookie", "name": cookie,
                     "description": "A dashboard's session token.",
                 },
             },
@@ -387,7 +387,11 @@ fn described(
 fn path_parameters(path: &str, read: &mut SchemaGenerator) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let described = names.map(|name| {
-        json!({ "name": name, "in": "path", "required": true, "schema": schema_of::<Id>(read) })
+        let schema = match name {
+            "asset" => object(json!({ "type": "string" })),
+            _ => schema_of::<Id>(read),
+        };
+        json!({ "name": name, "in": "path", "required": true, "schema": schema })
     });
     described.collect()
 }

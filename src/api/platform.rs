@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::api_keys::{CreatedApiKey, NewApiKey};
 use super::auth::Platform;
-use super::body::{Body, object};
+use super::body::{Body, object, present};
 use super::envelope::{ApiError, ErrorView, list as listed, success};
 use super::query::{Query, header_text, on_list};
 use super::{Api, schema, views};
@@ -78,8 +78,11 @@ pub(super) async fn organization(
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "OrganizationChange", extend("minProperties" = 1))]
 pub(super) struct OrganizationChange {
-    #[schemars(with = "Option<schema::Name>")]
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "schema::Name")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "bool")]
     frozen: Option<bool>,
 }
 
@@ -91,10 +94,10 @@ pub(super) async fn change_organization(
     body.caller.platform()?;
     let id = organization_id(&id)?;
     let OrganizationChange { name, frozen } = body.object()?;
-    let organization = api.admin.change_organization(&id, name, frozen).await?;
-    // A key that was believed a moment ago may be off now.
+    let changed = api.admin.change_organization(&id, name, frozen).await;
+    // A key that was believed a moment ago may be off now, whatever was heard of the commit.
     api.known_keys.forget();
-    Ok(success(StatusCode::OK, &views::organization(&organization)))
+    Ok(success(StatusCode::OK, &views::organization(&changed?)))
 }
 
 pub(super) async fn create_api_key(
@@ -114,9 +117,9 @@ pub(super) async fn delete_organization(
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    api.admin.delete_organization(&organization_id(&id)?).await?;
-    // Its keys were believed a moment ago.
+    let deleted = api.admin.delete_organization(&organization_id(&id)?).await;
     api.known_keys.forget();
+    deleted?;
     Ok(success(StatusCode::OK, &views::done("Organization deleted.")))
 }
 
@@ -157,7 +160,8 @@ pub(super) struct NewPrivacyRequest {
     #[schemars(with = "schema::Tries")]
     #[serde(default)]
     liveness_tries_used: (),
-    #[schemars(with = "Option<schema::Targets>")]
+    /// The session's endpoints, where no terminal event has named them.
+    #[schemars(with = "Option<schema::Ids>")]
     webhook_endpoint_ids: (),
 }
 

@@ -9,7 +9,6 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{
     Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route,
 };
-use hookseal_core::event::Catalogue;
 use serde_json::Value;
 
 use super::envelope::{ApiError, Fault};
@@ -22,6 +21,7 @@ use super::{
     Api, api_keys, audit, deliveries, endpoints, events, graphql, keys, ops, platform, reference,
     views,
 };
+use crate::config::Config;
 use crate::metrics;
 
 /// Adds every route.
@@ -32,10 +32,10 @@ pub fn configure(config: &mut ServiceConfig) {
     config.default_service(web::to(unknown_path));
 }
 
-/// The OpenAPI document of all routes, for an installation with these event types.
-pub fn openapi_document(catalogue: &Catalogue) -> Value {
+/// The OpenAPI document of all routes, for an installation with these settings.
+pub fn openapi_document(config: &Config) -> Value {
     let entries: Vec<_> = table().into_iter().flat_map(|path| path.entries).collect();
-    openapi::document(&entries, catalogue)
+    openapi::document(&entries, &config.catalogue, &config.sessions.cookie)
 }
 
 fn table() -> Vec<PathRoutes> {

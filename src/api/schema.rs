@@ -138,6 +138,13 @@ schemas! {
         "items": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]+$" },
         "description": "Only these endpoints, which must be enabled; all that subscribe when left out.",
     }),
+    /// Ids of endpoints.
+    Ids => json!({
+        "type": "array", "minItems": 1, "maxItems": 25,
+        "items": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]+$" },
+    }),
+    /// What else an audit entry tells.
+    Details => json!({ "type": "object" }),
     /// An RSA public key as it is kept.
     StoredJwk => json!({
         "type": "object",

@@ -85,7 +85,7 @@ pub(super) struct AuditView<'a> {
     action: &'static str,
     target_type: &'static str,
     target_id: &'a str,
-    #[schemars(with = "schema::Data")]
+    #[schemars(with = "schema::Details")]
     metadata: &'a Map<String, Value>,
     #[schemars(with = "schema::DateTime")]
     created_at: Timestamp,

@@ -91,7 +91,7 @@ pub fn run(cli: Cli, config: Config) -> Result<()> {
             Ok(())
         }
         Command::Openapi => {
-            println!("{:#}", crate::api::openapi_document(&config.catalogue));
+            println!("{:#}", crate::api::openapi_document(&config));
             Ok(())
         }
         Command::Migrate => organizations::migrate(&config),

@@ -7,8 +7,7 @@ use hookseal_core::ports::Secret;
 use hookseal_core::time::Timestamp;
 use josekit::jwk::{Jwk, JwkSet};
 use josekit::jws::{
-    ES256, ES384, ES512, EdDSA, HS256, JwsHeader, JwsVerifier, PS256, PS384, PS512, RS256, RS384,
-    RS512,
+    ES256, ES384, ES512, EdDSA, HS256, JwsVerifier, PS256, PS384, PS512, RS256, RS384, RS512,
 };
 use josekit::jwt::{self, JwtPayload};
 
@@ -17,9 +16,12 @@ const SECRET_BYTES: usize = 32;
 /// Longest user id, in characters.
 const USER_CHARS: usize = 128;
 
+/// A key's id and what verifies by it.
+type Key = (Option<String>, Box<dyn JwsVerifier>);
+
 /// What a session token must be signed with and say.
 pub struct SessionVerifier {
-    keys: Vec<(Option<String>, Box<dyn JwsVerifier>)>,
+    keys: Vec<Key>,
     issuer: Option<String>,
     audience: Option<String>,
 }
@@ -53,7 +55,7 @@ impl SessionVerifier {
         issuer: Option<String>,
         audience: Option<String>,
     ) -> Result<Self> {
-        let mut keys: Vec<(Option<String>, Box<dyn JwsVerifier>)> = Vec::new();
+        let mut keys: Vec<Key> = Vec::new();
         if let Some(secret) = secret {
             let invalid =
                 || Error::invalid("session_secret", format!("at least {SECRET_BYTES} characters"));
@@ -67,10 +69,16 @@ impl SessionVerifier {
             let invalid =
                 || Error::invalid("session_jwks_file", "a JWK set of RSA, EC or Ed25519 keys");
             let set = JwkSet::from_bytes(jwks).map_err(|_| invalid())?;
-            for jwk in set.keys() {
-                let verifier = verifier(jwk).ok_or_else(invalid)?;
-                keys.push((jwk.key_id().map(ToOwned::to_owned), verifier));
+            // Keys of other uses stand in many a set, and are passed over (RFC 7517 §5).
+            let usable = set
+                .keys()
+                .into_iter()
+                .filter_map(|jwk| Some((jwk.key_id().map(ToOwned::to_owned), verifier(jwk)?)));
+            let usable: Vec<Key> = usable.collect();
+            if usable.is_empty() {
+                return Err(invalid());
             }
+            keys.extend(usable);
         }
         Ok(Self { keys, issuer, audience })
     }
@@ -81,19 +89,24 @@ impl SessionVerifier {
     /// [`Error::Unauthenticated`] for a token that does not hold, [`Error::Denied`] for one without
     /// an organization.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Session> {
-        let pick = |header: &JwsHeader| {
-            let named = |id: &Option<String>| match (header.key_id(), id) {
-                (Some(wanted), Some(id)) => wanted == id,
-                (_, _) => true,
-            };
-            // The key says the algorithm, never the token alone: it must be the one key's own.
-            let fits = |(id, verifier): &&(Option<String>, Box<dyn JwsVerifier>)| {
-                named(id) && header.algorithm() == Some(verifier.algorithm().name())
-            };
-            Ok(self.keys.iter().find(fits).map(|(_, verifier)| &**verifier))
+        let header = jwt::decode_header(token).map_err(|_| Error::Unauthenticated)?;
+        let claim = |name| header.claim(name).and_then(|claim| claim.as_str());
+        let (algorithm, wanted) = (claim("alg"), claim("kid"));
+        // The key says the algorithm, never the token alone: it must be that key's own.
+        let fits = |(id, verifier): &&Key| {
+            algorithm == Some(verifier.algorithm().name())
+                && match (wanted, id) {
+                    (Some(wanted), Some(id)) => wanted == id,
+                    (_, _) => true,
+                }
         };
-        let (claims, _) =
-            jwt::decode_with_verifier_selector(token, pick).map_err(|_| Error::Unauthenticated)?;
+        let claims = self
+            .keys
+            .iter()
+            .filter(fits)
+            .find_map(|(_, verifier)| jwt::decode_with_verifier(token, &**verifier).ok())
+            .map(|(claims, _)| claims)
+            .ok_or(Error::Unauthenticated)?;
         if !self.holds(&claims, now) {
             return Err(Error::Unauthenticated);
         }
@@ -126,9 +139,12 @@ impl SessionVerifier {
 /// What verifies by a public key: by the algorithm that it names, or the usual one of its type.
 fn verifier(jwk: &Jwk) -> Option<Box<dyn JwsVerifier>> {
     macro_rules! of {
-        ($algorithm:ident) => {
-            Box::new($algorithm.verifier_from_jwk(jwk).ok()?) as Box<dyn JwsVerifier>
-        };
+        ($algorithm:ident) => {{
+            let mut verifier = $algorithm.verifier_from_jwk(jwk).ok()?;
+            // Which key is meant is decided before; a token need not say so.
+            verifier.remove_key_id();
+            Box::new(verifier) as Box<dyn JwsVerifier>
+        }};
     }
     Some(match (jwk.key_type(), jwk.algorithm(), jwk.curve()) {
         ("RSA", None | Some("RS256"), _) => of!(RS256),
@@ -147,6 +163,7 @@ fn verifier(jwk: &Jwk) -> Option<Box<dyn JwsVerifier>> {
 
 #[cfg(test)]
 mod tests {
+    use josekit::jws::JwsHeader;
     use josekit::jws::alg::hmac::HmacJwsAlgorithm;
     use serde_json::{Value, json};
 
@@ -225,8 +242,16 @@ mod tests {
         let signer = ES256.signer_from_jwk(&pair.to_jwk_private_key()).expect("a signer");
         let mut header = JwsHeader::new();
         header.set_key_id("k1");
-        let token = jwt::encode_with_signer(&payload.expect("claims"), &header, &signer);
+        let payload = payload.expect("claims");
+        let token = jwt::encode_with_signer(&payload, &header, &signer);
         assert!(verifier.verify(&token.expect("a token"), NOW).is_ok());
+        let mut unnamed = ES256.signer_from_jwk(&pair.to_jwk_private_key()).expect("a signer");
+        unnamed.remove_key_id();
+        let token = jwt::encode_with_signer(&payload, &JwsHeader::new(), &unnamed);
+        assert!(verifier.verify(&token.expect("a token"), NOW).is_ok(), "without a name");
+        header.set_key_id("k2");
+        let token = jwt::encode_with_signer(&payload, &header, &unnamed);
+        assert!(verifier.verify(&token.expect("a token"), NOW).is_err(), "another key's name");
         let forged = signed(&claims(json!({})), HS256, SECRET);
         assert!(verifier.verify(&forged, NOW).is_err());
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use hookseal_core::delivery::{Revocation, Status};
 use hookseal_core::error::{Error, Result};
-use hookseal_core::id::EndpointId;
+use hookseal_core::id::{EndpointId, floor_id};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{
     api_key, audit_log, delivery, delivery_attempt, encryption_key, endpoint, event, organization,
     sealed_payload, verification_session,
 };
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
     ColumnTrait, Condition, DatabaseConnection, DatabaseTransaction, EntityTrait, Order,
     QueryFilter, QueryOrder, QuerySelect, Select,
@@ -22,11 +22,13 @@ use super::directory::touch_audience;
 use super::transition::{Busy, locked, write};
 use super::{Failure, SqlStore, begin_write, withdrawal};
 
-/// Deliveries of one transaction.
-const BATCH: usize = 500;
+/// A withdrawal that has nothing left to do.
+const SETTLED: &str = "settled";
+/// Deliveries of one transaction: the ledger waits for it when an attempt of one of them ends.
+const BATCH: usize = 50;
 /// Transactions that a deletion makes its caller wait for; what is left after them is taken up by
 /// the janitor.
-const AT_ONCE: usize = 20;
+const AT_ONCE: usize = 100;
 /// A publish that read the organization before the deletion has been committed or refused by then.
 const LAST_ACCEPT: Duration = Duration::from_secs(60);
 
@@ -259,14 +261,17 @@ async fn first_ids<E: EntityTrait>(
     Ok(rows.select_only().column(id).limit(limit as u64).into_tuple().all(tx).await?)
 }
 
-/// Removes sessions of purged events that have no event left.
+/// Removes sessions that have no event left and owe none.
 pub(super) async fn remove_sessions_without_events(
     tx: &DatabaseTransaction,
     sessions: &[(String, String)],
 ) -> Result<(), Failure> {
     for (organization, session) in sessions {
+        // Nobody publishes for it between the look and the removal.
+        let row = withdrawal::locked_session(tx, organization, session).await?;
+        let owes = row.is_none_or(|row| row.state.is_some_and(|state| state != SETTLED));
         let left = withdrawal::events_of(organization, session).one(tx).await?;
-        if left.is_none() {
+        if left.is_none() && !owes {
             let key = Condition::all()
                 .add(Expr::col(verification_session::Column::OrganizationId).eq(organization))
                 .add(Expr::col(verification_session::Column::SessionId).eq(session));
@@ -274,4 +279,35 @@ pub(super) async fn remove_sessions_without_events(
         }
     }
     Ok(())
+}
+
+/// Removes sessions that ended before `before` and whose events are gone.
+pub(super) async fn remove_old_sessions(
+    db: &DatabaseConnection,
+    before: Timestamp,
+    limit: usize,
+) -> Result<usize, Failure> {
+    use verification_session::Column::{OrganizationId, SessionId, TerminalEventId};
+    let terminal = Query::select()
+        .expr(Expr::value(1))
+        .from(event::Entity)
+        .and_where(
+            Expr::col((event::Entity, event::Column::Id))
+                .equals((verification_session::Entity, TerminalEventId)),
+        )
+        .to_owned();
+    let tx = begin_write(db).await?;
+    let old: Vec<(String, String)> = verification_session::Entity::find()
+        .select_only()
+        .columns([OrganizationId, SessionId])
+        .filter(TerminalEventId.lt(floor_id("evt_", before)))
+        .filter(Expr::exists(terminal).not())
+        .order_by(TerminalEventId, Order::Asc)
+        .limit(limit as u64)
+        .into_tuple()
+        .all(&tx)
+        .await?;
+    remove_sessions_without_events(&tx, &old).await?;
+    tx.commit().await?;
+    Ok(old.len())
 }

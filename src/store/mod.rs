@@ -31,13 +31,16 @@ use hookseal_core::ports::Dispatch;
 use hookseal_migration::Migrator;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
-    RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, EntityTrait, QuerySelect, RuntimeErr, Select, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 
 pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
 
+/// How often a transaction is tried again after a serialization failure or deadlock.
+const CONFLICT_RETRIES: usize = 5;
 /// How long a caller waits for a connection or a lock before it hears that the store is away.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the node lock is looked after.
@@ -59,28 +62,51 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Opens the database at `url`, or the embedded one in `data_dir`, and brings its schema up to
-    /// date.
+    /// Connects to the database at `url`, or to the embedded one in `data_dir`, and brings its schema
+    /// up to date.
+    ///
+    /// # Errors
+    /// As [`Connections::connect`] and [`Connections::migrate`].
+    pub async fn open(url: Option<&str>, data_dir: &Path) -> Result<Self> {
+        let connections = Self::connect(url, data_dir).await?;
+        connections.migrate().await?;
+        Ok(connections)
+    }
+
+    /// Connects to the database at `url`, or to the embedded one in `data_dir`, as it stands.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it can't be reached, [`Error::Broken`] when it would not keep
-    /// what it acknowledges or when another node holds it.
-    pub async fn open(url: Option<&str>, data_dir: &Path) -> Result<Self> {
-        let connections = match url {
+    /// what it acknowledges.
+    pub async fn connect(url: Option<&str>, data_dir: &Path) -> Result<Self> {
+        match url {
             None => {
                 let file = sqlite_file(None, data_dir).unwrap_or_default();
-                Self::open_sqlite(&format!("sqlite://{}?mode=rwc", file.display())).await?
+                Self::open_sqlite(&format!("sqlite://{}?mode=rwc", file.display())).await
             }
-            Some(url) if url.starts_with("sqlite:") => Self::open_sqlite(url).await?,
+            Some(url) if url.starts_with("sqlite:") => Self::open_sqlite(url).await,
             Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
-                Self::open_postgres(url).await?
+                Self::open_postgres(url).await
             }
-            Some(_) => {
-                return Err(Error::invalid("database_url", "a sqlite: or postgres: URL"));
-            }
-        };
-        Migrator::up(&connections.writer, None).await.map_err(unavailable)?;
-        Ok(connections)
+            Some(_) => Err(Error::invalid("database_url", "a sqlite: or postgres: URL")),
+        }
+    }
+
+    /// Brings the schema up to date. Nobody who knows only the older one may be at work.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database refuses it.
+    pub async fn migrate(&self) -> Result<()> {
+        Migrator::up(&self.writer, None).await.map_err(unavailable)
+    }
+
+    /// Whether the schema is up to date.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database cannot be read.
+    pub async fn is_migrated(&self) -> Result<bool> {
+        let pending = Migrator::get_pending_migrations(&self.writer).await.map_err(unavailable)?;
+        Ok(pending.is_empty())
     }
 
     async fn open_sqlite(url: &str) -> Result<Self> {
@@ -288,6 +314,25 @@ impl SqlStore {
         self.connections.writer.clone()
     }
 
+    /// Runs a transaction on the store's runtime, again when it and another one stood in each
+    /// other's way.
+    async fn run_again<T: Send + 'static, F>(
+        &self,
+        work: impl Fn() -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        for _ in 0..CONFLICT_RETRIES {
+            match self.runtime.spawn(work()).await {
+                Ok(Err(failure)) if failure.is_conflict() => {}
+                Ok(result) => return result.map_err(Error::from),
+                Err(panic) => return Err(Error::broken("a store task", panic)),
+            }
+        }
+        self.run(work()).await
+    }
+
     /// Runs database work on the store's runtime.
     async fn run<T: Send + 'static>(
         &self,
@@ -308,6 +353,15 @@ async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbE
         ..Default::default()
     })
     .await
+}
+
+/// A query that keeps others off its rows until the transaction ends. SQLite has one writer: the
+/// transaction that has begun to write.
+fn alone<E: EntityTrait>(query: Select<E>, tx: &DatabaseTransaction) -> Select<E> {
+    match tx.get_database_backend() {
+        DbBackend::Postgres => query.lock_exclusive(),
+        _ => query,
+    }
 }
 
 /// A driver's error: the database is away or full, and may be back soon.

@@ -17,7 +17,7 @@ use sea_orm::{
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
 };
 
-use super::deletion::{remove_delivery_rows, remove_sessions_without_events};
+use super::deletion::{remove_delivery_rows, remove_old_sessions, remove_sessions_without_events};
 use super::transition::{Busy, locked, write};
 use super::withdrawal::on_revoked_attempts_ended;
 use super::{Failure, SqlStore, begin_write, broken_row};
@@ -242,7 +242,12 @@ impl Upkeep for SqlStore {
                     Expr::col((delivery::Entity, delivery::Column::EventId))
                         .equals((event::Entity, Id)),
                 )
-                .and_where(Expr::col(delivery::Column::PayloadScrubbedAtMs).is_null())
+                // Of a revoked one in flight, too, something is still to be told.
+                .cond_where(
+                    Condition::any()
+                        .add(Expr::col(delivery::Column::PayloadScrubbedAtMs).is_null())
+                        .add(Expr::col(delivery::Column::Status).eq(Status::Delivering.as_str())),
+                )
                 .to_owned();
             let keyed = Condition::any()
                 .add(IdempotencyKey.is_null())
@@ -259,7 +264,7 @@ impl Upkeep for SqlStore {
                 .all(&readers)
                 .await?;
             if events.is_empty() {
-                return Ok(0);
+                return remove_old_sessions(&db, keyed_before, limit).await;
             }
             // A payload that is gone never returns, so that what was read outside still holds.
             let tx = begin_write(&db).await?;
@@ -273,10 +278,12 @@ impl Upkeep for SqlStore {
             for chunk in deliveries.chunks(1000) {
                 remove_delivery_rows(&tx, chunk).await?;
             }
+            // A session's row tells that it ended for as long as an idempotency key stands.
             let sessions: Vec<(String, Option<String>)> = event::Entity::find()
                 .select_only()
                 .columns([event::Column::OrganizationId, event::Column::SessionId])
                 .filter(Id.is_in(&events))
+                .filter(CreatedAtMs.lt(keyed_before.as_ms()))
                 .into_tuple()
                 .all(&tx)
                 .await?;

@@ -2,13 +2,14 @@
 //! write it, so that one of them comes first.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Delivery, Revocation, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{EndpointId, EventId, OrganizationId, PrivacyRequestId, SessionId};
-use hookseal_core::ports::Withdrawals;
+use hookseal_core::ports::{Dispatch, Withdrawals};
 use hookseal_core::privacy::{
     CANCELLED, Owed, PrivacyRequest, SessionOutcome, TerminalStanding, Withdrawal, WithdrawalState,
     next,
@@ -17,13 +18,13 @@ use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, event, organization, verification_session};
 use sea_orm::sea_query::{Expr, OnConflict, Query, SelectStatement};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait,
-    IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
+    EntityTrait, IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::directory::record;
 use super::transition::{Busy, locked, write};
-use super::{Failure, SqlStore, begin_write, rows};
+use super::{Failure, SqlStore, alone, begin_write, rows};
 
 /// Events that tell of a session.
 pub(super) fn events_of(organization: &str, session: &str) -> Select<event::Entity> {
@@ -46,17 +47,13 @@ fn concerned(organization: &str, session: &str) -> Select<delivery::Entity> {
 }
 
 /// A session's row, and nobody else at it until the transaction ends.
-async fn locked_session(
+pub(super) async fn locked_session(
     tx: &DatabaseTransaction,
     organization: &str,
     session: &str,
 ) -> Result<Option<verification_session::Model>, Failure> {
     let row = verification_session::Entity::find_by_id((organization.into(), session.into()));
-    let row = match tx.get_database_backend() {
-        DbBackend::Postgres => row.lock_exclusive(),
-        _ => row,
-    };
-    Ok(row.one(tx).await?)
+    Ok(alone(row, tx).one(tx).await?)
 }
 
 #[async_trait]
@@ -64,48 +61,15 @@ impl Withdrawals for SqlStore {
     async fn withdraw(
         &self,
         withdrawal: Withdrawal,
-        mut entry: AuditEntry,
+        entry: AuditEntry,
     ) -> Result<Option<PrivacyRequest>> {
-        let (db, dispatch) = (self.writer(), self.dispatch.clone());
-        self.run(async move {
-            let tx = begin_write(&db).await?;
-            let known = organization::Entity::find_by_id(withdrawal.organization_id.as_str())
-                .filter(organization::Column::DeletedAtMs.is_null());
-            if known.one(&tx).await?.is_none() {
-                return Ok(None);
+        let work = Arc::new((self.writer(), self.dispatch.clone(), withdrawal, entry));
+        self.run_again(move || {
+            let work = work.clone();
+            async move {
+                let (db, dispatch, withdrawal, entry) = &*work;
+                withdraw(db, &**dispatch, withdrawal, entry.clone()).await
             }
-            let mut row = session_row(&tx, &withdrawal).await?;
-            if row.privacy_request_id.is_some() {
-                return shown(&tx, &row).await.map(Some);
-            }
-            let marked = scrub(&tx, &row, withdrawal.withdrawn_at).await?;
-            let outcome = withdrawal.outcome.as_str();
-            row.privacy_request_id = Some(withdrawal.id.to_string());
-            row.outcome = Some(outcome.to_owned());
-            row.nfc_tries_used = Some(withdrawal.nfc_tries_used.into());
-            row.liveness_tries_used = Some(withdrawal.liveness_tries_used.into());
-            row.withdrawn_at_ms = Some(withdrawal.withdrawn_at.as_ms());
-            if row.targets.is_none() {
-                row.targets = withdrawal.targets.as_ref().map(rows::json);
-            }
-            row.state = Some(decide(&tx, &row).await?.as_str().to_owned());
-            let changed = row.clone().into_active_model().reset_all();
-            verification_session::Entity::update(changed).exec(&tx).await?;
-            let request = shown(&tx, &row).await?;
-            for (name, count) in [
-                ("delivered", request.delivered),
-                ("scrubbed", request.scrubbed),
-                ("in_flight", request.in_flight),
-            ] {
-                entry.metadata.insert(name.to_owned(), count.into());
-            }
-            record(&tx, &entry).await?;
-            let committed = tx.commit().await;
-            for delivery in marked {
-                dispatch.revoked(&delivery.endpoint_id, vec![delivery.id]);
-            }
-            committed?;
-            Ok(Some(request))
         })
         .await
     }
@@ -125,16 +89,27 @@ impl Withdrawals for SqlStore {
         .await
     }
 
-    async fn owed(&self, limit: usize) -> Result<Vec<Owed>> {
-        use verification_session::Column::{State, WithdrawnAtMs};
-        let db = self.readers();
+    async fn owed(&self, only: Option<&PrivacyRequestId>, limit: usize) -> Result<Vec<Owed>> {
+        use verification_session::Column::{
+            OrganizationId, PrivacyRequestId, State, WithdrawnAtMs,
+        };
+        let (db, only) = (self.readers(), only.map(ToString::to_string));
         self.run(async move {
-            let found = verification_session::Entity::find()
+            // What is frozen takes no event; it must not stand in the way of the others.
+            let mut served = Query::select();
+            served
+                .column(organization::Column::Id)
+                .from(organization::Entity)
+                .and_where(organization::Column::FrozenAtMs.is_null())
+                .and_where(organization::Column::DeletedAtMs.is_null());
+            let mut found = verification_session::Entity::find()
                 .filter(State.eq(WithdrawalState::Replacing.as_str()))
-                .order_by(WithdrawnAtMs, Order::Asc)
-                .limit(limit as u64)
-                .all(&db)
-                .await?;
+                .filter(OrganizationId.in_subquery(served));
+            if let Some(only) = only {
+                found = found.filter(PrivacyRequestId.eq(only));
+            }
+            let found =
+                found.order_by(WithdrawnAtMs, Order::Asc).limit(limit as u64).all(&db).await?;
             let mut owed = Vec::with_capacity(found.len());
             for row in found {
                 let terminal = match &row.terminal_event_id {
@@ -142,7 +117,16 @@ impl Withdrawals for SqlStore {
                     Some(id) => event::Entity::find_by_id(id).one(&db).await?,
                 };
                 let terminal = terminal.map(|event| event.event_type.into());
-                owed.push(Owed { withdrawal: withdrawal_of(row)?, terminal });
+                match withdrawal_of(row) {
+                    Ok(withdrawal) => owed.push(Owed { withdrawal, terminal }),
+                    // One bad row must not stop the others.
+                    Err(error) => {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "row passed over"
+                        );
+                    }
+                }
             }
             Ok(owed)
         })
@@ -163,6 +147,52 @@ impl Withdrawals for SqlStore {
         })
         .await
     }
+}
+
+async fn withdraw(
+    db: &DatabaseConnection,
+    dispatch: &dyn Dispatch,
+    withdrawal: &Withdrawal,
+    mut entry: AuditEntry,
+) -> Result<Option<PrivacyRequest>, Failure> {
+    let tx = begin_write(db).await?;
+    let known = organization::Entity::find_by_id(withdrawal.organization_id.as_str())
+        .filter(organization::Column::DeletedAtMs.is_null());
+    if known.one(&tx).await?.is_none() {
+        return Ok(None);
+    }
+    let mut row = session_row(&tx, withdrawal).await?;
+    if row.privacy_request_id.is_some() {
+        return shown(&tx, &row).await.map(Some);
+    }
+    let marked = scrub(&tx, &row, withdrawal.withdrawn_at).await?;
+    let outcome = withdrawal.outcome.as_str();
+    row.privacy_request_id = Some(withdrawal.id.to_string());
+    row.outcome = Some(outcome.to_owned());
+    row.nfc_tries_used = Some(withdrawal.nfc_tries_used.into());
+    row.liveness_tries_used = Some(withdrawal.liveness_tries_used.into());
+    row.withdrawn_at_ms = Some(withdrawal.withdrawn_at.as_ms());
+    if row.targets.is_none() {
+        row.targets = withdrawal.targets.as_ref().map(rows::json);
+    }
+    row.state = Some(decide(&tx, &row).await?.as_str().to_owned());
+    let changed = row.clone().into_active_model().reset_all();
+    verification_session::Entity::update(changed).exec(&tx).await?;
+    let request = shown(&tx, &row).await?;
+    for (name, count) in [
+        ("delivered", request.delivered),
+        ("scrubbed", request.scrubbed),
+        ("in_flight", request.in_flight),
+    ] {
+        entry.metadata.insert(name.to_owned(), count.into());
+    }
+    record(&tx, &entry).await?;
+    let committed = tx.commit().await;
+    for delivery in marked {
+        dispatch.revoked(&delivery.endpoint_id, vec![delivery.id]);
+    }
+    committed?;
+    Ok(Some(request))
 }
 
 /// The row of the withdrawn session, made where there is none.

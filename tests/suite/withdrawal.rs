@@ -120,7 +120,7 @@ async fn what_is_pending_is_scrubbed_and_replaced_once(bench: Bench) {
         (Status::Failed, Some(FailureReason::PrivacyRequest))
     );
     assert_eq!(bench.payloads().await, 0);
-    let owed = bench.store.owed(10).await.unwrap();
+    let owed = bench.store.owed(None, 10).await.unwrap();
     assert_eq!(owed.len(), 1);
     assert_eq!(owed[0].terminal.as_deref(), Some(SUCCEEDED));
     let endpoint = bench.endpoint(&organization).await;
@@ -136,7 +136,7 @@ async fn what_is_pending_is_scrubbed_and_replaced_once(bench: Bench) {
     let settled = bench.standing(&request).await;
     assert_eq!(settled.state, WithdrawalState::Settled);
     assert_eq!(settled.replacement_event_id.as_ref(), Some(&made[0].0));
-    assert!(bench.store.owed(10).await.unwrap().is_empty());
+    assert!(bench.store.owed(None, 10).await.unwrap().is_empty());
     let log = bench.store.audit_log(&organization, &Default::default(), &page()).await.unwrap();
     let logged = log.items.iter().find(|e| e.action == Action::PrivacyRequestSubmitted);
     assert_eq!(logged.expect("an entry").metadata["scrubbed"], 1);
@@ -202,7 +202,7 @@ async fn nothing_is_published_after_a_withdrawal(bench: Bench) {
         let late = of_session(bench.acceptance(&endpoint).await, "vs_1", part);
         let id = late.event.id.clone();
         match bench.store.accept(late).await.unwrap() {
-            Accepted::Withdrawn { replacement: None, owed: true } => {}
+            Accepted::Withdrawn { replacement: None, owed: Some(id) } => assert_eq!(id, request.id),
             other => panic!("{part:?}: {other:?}"),
         }
         assert!(bench.store.event(&organization, &id).await.unwrap().is_none());

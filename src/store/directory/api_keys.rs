@@ -15,7 +15,7 @@ use sea_orm::{
 };
 
 use super::{organizations, read_limit, record};
-use crate::store::{SqlStore, begin_write, rows};
+use crate::store::{SqlStore, alone, begin_write, rows};
 
 fn key_of(organization: &str, id: &str) -> Select<api_key::Entity> {
     api_key::Entity::find_by_id(id).filter(api_key::Column::OrganizationId.eq(organization))
@@ -98,7 +98,8 @@ impl ApiKeys for SqlStore {
         let (db, organization, id) = (self.writer(), organization.to_string(), id.to_string());
         self.run(async move {
             let tx = begin_write(&db).await?;
-            let Some(row) = key_of(&organization, &id).one(&tx).await? else { return Ok(None) };
+            let row = alone(key_of(&organization, &id), &tx).one(&tx).await?;
+            let Some(row) = row else { return Ok(None) };
             let hash = row.key_hash.clone();
             let changed = change(rows::api_key(row)?)?;
             let mut row = rows::api_key_row(&changed, &hash).into_active_model().reset_all();

@@ -163,7 +163,11 @@ impl Endpoints for SqlStore {
             let committed = tx.commit().await;
             dispatch.reconfigured(&id);
             committed?;
-            deletion::clear_endpoint(&db, id.as_str(), now).await?;
+            if let Err(failure) = deletion::clear_endpoint(&db, id.as_str(), now).await {
+                // It is deleted; the janitor does the rest.
+                let error = Error::from(failure);
+                tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "not cleared yet");
+            }
             Ok(true)
         })
         .await
@@ -183,6 +187,10 @@ impl Endpoints for SqlStore {
         let (dispatch, locked_secret) = (self.dispatch.clone(), locked_secret.to_owned());
         self.run(async move {
             let tx = begin_write(&db).await?;
+            // A change of settings that runs beside this writes the whole row.
+            if !touch_audience(&tx, &organization).await? {
+                return Ok(false);
+            }
             let replaced = endpoint::Entity::update_many()
                 .col_expr(SigningSecret, Expr::value(locked_secret))
                 .col_expr(UpdatedAtMs, Expr::value(entry.created_at.as_ms()))

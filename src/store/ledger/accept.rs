@@ -15,6 +15,7 @@ use sea_orm::{
 
 use super::{INSERT_ROWS, sessions};
 use crate::store::Failure;
+use crate::store::directory::record;
 use crate::store::rows::delivery_row;
 
 /// Inserts events, their sessions, deliveries and payloads.
@@ -65,6 +66,9 @@ pub(super) async fn accept(
     }
     let winners = undecided(acceptances, &verdicts);
     insert_deliveries(tx, winners.iter().flat_map(|acceptance| &acceptance.deliveries)).await?;
+    for entry in winners.iter().filter_map(|acceptance| acceptance.entry.as_ref()) {
+        record(tx, entry).await?;
+    }
     Ok(verdicts.into_iter().map(|verdict| verdict.unwrap_or(Accepted::Committed)).collect())
 }
 

@@ -27,13 +27,11 @@ use hookseal_core::time::Timestamp;
 use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Failure, SqlStore, begin_write};
+use super::{CONFLICT_RETRIES, Failure, SqlStore, begin_write};
 use crate::metrics;
 
 /// Rows of one multi-row insert: 22 columns a row stay below SQLite's 32,766 bind parameters.
 const INSERT_ROWS: usize = 1000;
-/// How often a batch is tried again after a serialization failure or deadlock.
-const CONFLICT_RETRIES: usize = 5;
 
 /// Where writes wait for the next transaction.
 #[derive(Clone, Debug)]

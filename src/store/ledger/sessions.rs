@@ -3,17 +3,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use hookseal_core::id::EventId;
+use hookseal_core::id::{EventId, PrivacyRequestId};
 use hookseal_core::ports::{Acceptance, Accepted, SessionPart};
 use hookseal_core::privacy::WithdrawalState;
 use hookseal_entity::verification_session::{Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, SimpleExpr};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter,
-    QuerySelect,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
 use super::INSERT_ROWS;
+use crate::store::alone;
 use crate::store::rows::json;
 
 /// Organization and session.
@@ -28,8 +26,8 @@ pub(super) enum Refusal {
     Withdrawn {
         /// What replaced its end.
         replacement: Option<String>,
-        /// Whether a replacement is owed.
-        owed: bool,
+        /// The withdrawal, where a replacement is owed.
+        owed: Option<String>,
     },
 }
 
@@ -39,7 +37,7 @@ impl From<&Refusal> for Accepted {
             Refusal::Ended => Self::TerminalExists,
             Refusal::Withdrawn { replacement, owed } => Self::Withdrawn {
                 replacement: replacement.clone().map(EventId::from_row),
-                owed: *owed,
+                owed: owed.clone().map(PrivacyRequestId::from_row),
             },
         }
     }
@@ -58,21 +56,26 @@ pub(super) async fn enter(
         match part {
             SessionPart::Replaces => {
                 if !replace(tx, acceptance, &key).await? {
-                    let refusal = Refusal::Withdrawn { replacement: None, owed: false };
+                    let refusal = Refusal::Withdrawn { replacement: None, owed: None };
                     refusals.insert(acceptance.event.id.to_string(), refusal);
                 }
             }
             SessionPart::Tells | SessionPart::Ends => entering.push((acceptance, key, *part)),
         }
     }
-    // A session is nearly always new, and then this one statement is all.
-    let new = insert(tx, &entering).await?;
-    entering.retain(|(acceptance, ..)| !new.contains(acceptance.event.id.as_str()));
-    let mut standing = standing(tx, &entering).await?;
+    let mut standing = HashMap::new();
+    while entering.iter().any(|(_, key, _)| !standing.contains_key(key)) {
+        // A session is nearly always new, and then this one statement is all. One that was there and
+        // is not any more, since it was too old, is new again.
+        let new = insert(tx, &entering).await?;
+        entering.retain(|(acceptance, ..)| !new.contains(acceptance.event.id.as_str()));
+        standing = self::standing(tx, &entering).await?;
+    }
     for (acceptance, key, part) in entering {
         let Some(row) = standing.get_mut(&key) else { continue };
         let refusal = if row.privacy_request_id.is_some() {
-            let owed = row.state.as_deref() == Some(WithdrawalState::Replacing.as_str());
+            let replacing = Some(WithdrawalState::Replacing.as_str());
+            let owed = row.privacy_request_id.clone().filter(|_| row.state.as_deref() == replacing);
             Some(Refusal::Withdrawn { replacement: row.replacement_event_id.clone(), owed })
         } else if part == SessionPart::Ends && row.terminal_event_id.is_some() {
             Some(Refusal::Ended)
@@ -146,11 +149,7 @@ async fn standing(
         Expr::tuple([Expr::col(Column::OrganizationId), Expr::col(Column::SessionId)])
             .in_tuples(keys),
     );
-    let rows = match tx.get_database_backend() {
-        DbBackend::Postgres => rows.lock_exclusive(),
-        _ => rows,
-    };
-    let rows = rows.all(tx).await?;
+    let rows = alone(rows, tx).all(tx).await?;
     Ok(rows.into_iter().map(|r| ((r.organization_id.clone(), r.session_id.clone()), r)).collect())
 }
 

@@ -134,6 +134,7 @@ impl Bench {
             targets: None,
             audience_version: self.version(&endpoint.organization_id).await,
             idempotency: None,
+            entry: None,
             deliveries: vec![NewDelivery {
                 delivery,
                 sealed: Some(Bytes::from_static(b"jwe")),
