@@ -11,7 +11,7 @@ use hookseal_core::id::{DeliveryId, EventId, OrganizationId, floor_id};
 use hookseal_core::page::{Page, PageRequest};
 use hookseal_core::ports::{Archive, DeliveryFilter, EventFilter};
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{delivery, delivery_attempt, event};
+use hookseal_entity::{delivery, delivery_attempt, endpoint, event};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, Condition, DatabaseConnection, EntityTrait, JoinType, Order, QueryFilter,
@@ -145,6 +145,15 @@ impl Archive for SqlStore {
                     Some(last.ok_or(Error::UnknownCursor)?)
                 }
             };
+            if let Some(endpoint) = &filter.endpoint_id {
+                let owned = endpoint::Entity::find_by_id(endpoint.as_str())
+                    .filter(endpoint::Column::OrganizationId.eq(&organization))
+                    .one(&db)
+                    .await?;
+                if owned.is_none() {
+                    return Ok(Page::from_read(Vec::new(), page.limit));
+                }
+            }
             let query = listed_deliveries(&organization, &filter, after.as_ref());
             let rows = query.limit(page.limit as u64 + 1).all(&db).await?;
             let items: Result<_> = rows.into_iter().map(rows::delivery).collect();
@@ -166,8 +175,9 @@ pub(super) fn listed_events(organization: &str, filter: &EventFilter) -> Select<
     query.order_by(Id, Order::Desc)
 }
 
-/// Deliveries of a list after a cursor, newest first. Those of one type come through their events,
-/// since an index of deliveries by type would cost every delivery.
+/// Deliveries of a list after a cursor, newest first; an endpoint must be the organization's own.
+/// Those of one type come through their events, since an index of deliveries by type would cost every
+/// delivery.
 pub(super) fn listed_deliveries(
     organization: &str,
     filter: &DeliveryFilter,

@@ -14,6 +14,8 @@ mod deletion;
 mod directory;
 mod keyring;
 mod ledger;
+#[cfg(test)]
+mod plans;
 mod requeue;
 mod rows;
 mod transition;

@@ -7,7 +7,7 @@ use hookseal_core::id::OrganizationId;
 use hookseal_core::page::{Page, PageRequest};
 use hookseal_core::ports::{AuditFilter, AuditLog};
 use hookseal_entity::audit_log;
-use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use super::{read_limit, record};
 use crate::store::archive::created_within;
@@ -30,9 +30,7 @@ impl AuditLog for SqlStore {
         let (db, organization) = (self.readers(), organization.to_string());
         let (filter, page) = (filter.clone(), page.clone());
         self.run(async move {
-            let mut query = audit_log::Entity::find()
-                .filter(OrganizationId.eq(&organization))
-                .filter(created_within(Id, "aud_", filter.created_from, filter.created_to));
+            let mut query = listed_entries(&organization, &filter);
             if let Some(cursor) = &page.starting_after {
                 let last = audit_log::Entity::find_by_id(cursor)
                     .filter(OrganizationId.eq(&organization))
@@ -41,10 +39,22 @@ impl AuditLog for SqlStore {
                 last.ok_or(Error::UnknownCursor)?;
                 query = query.filter(Id.lt(cursor));
             }
-            let rows = query.order_by(Id, Order::Desc).limit(read_limit(&page)).all(&db).await?;
+            let rows = query.limit(read_limit(&page)).all(&db).await?;
             let items: Result<_> = rows.into_iter().map(rows::audit_entry).collect();
             Ok(Page::from_read(items?, page.limit))
         })
         .await
     }
+}
+
+/// Entries of a list, newest first.
+pub(in crate::store) fn listed_entries(
+    organization: &str,
+    filter: &AuditFilter,
+) -> Select<audit_log::Entity> {
+    use audit_log::Column::{Id, OrganizationId};
+    audit_log::Entity::find()
+        .filter(OrganizationId.eq(organization))
+        .filter(created_within(Id, "aud_", filter.created_from, filter.created_to))
+        .order_by(Id, Order::Desc)
 }

@@ -17,7 +17,7 @@ use hookseal_entity::{encryption_key, endpoint, organization};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::{
@@ -77,14 +77,11 @@ impl Endpoints for SqlStore {
         filter: &EndpointFilter,
         page: &PageRequest,
     ) -> Result<Page<Endpoint>> {
-        use endpoint::Column::{CreatedAtMs, Enabled, Id, OrganizationId};
+        use endpoint::Column::{CreatedAtMs, Id, OrganizationId};
         let (db, organization) = (self.readers(), organization.to_string());
         let (filter, page) = (filter.clone(), page.clone());
         self.run(async move {
-            let mut query = endpoints_of(&organization);
-            if let Some(enabled) = filter.enabled {
-                query = query.filter(Enabled.eq(enabled));
-            }
+            let mut query = listed_endpoints(&organization, &filter);
             if let Some(cursor) = &page.starting_after {
                 // One that was deleted since the page before still tells where that ended.
                 let last = endpoint::Entity::find_by_id(cursor)
@@ -94,12 +91,7 @@ impl Endpoints for SqlStore {
                     .ok_or(Error::UnknownCursor)?;
                 query = query.filter(older_than(CreatedAtMs, Id, last.created_at_ms, cursor));
             }
-            let rows = query
-                .order_by(CreatedAtMs, Order::Desc)
-                .order_by(Id, Order::Desc)
-                .limit(read_limit(&page))
-                .all(&db)
-                .await?;
+            let rows = query.limit(read_limit(&page)).all(&db).await?;
             let items: Result<_> = rows.into_iter().map(rows::endpoint).collect();
             Ok(Page::from_read(items?, page.limit))
         })
@@ -263,6 +255,19 @@ impl Endpoints for SqlStore {
         })
         .await
     }
+}
+
+/// Endpoints of a list, newest first.
+pub(in crate::store) fn listed_endpoints(
+    organization: &str,
+    filter: &EndpointFilter,
+) -> Select<endpoint::Entity> {
+    use endpoint::Column::{CreatedAtMs, Enabled, Id};
+    let mut query = endpoints_of(organization);
+    if let Some(enabled) = filter.enabled {
+        query = query.filter(Enabled.eq(enabled));
+    }
+    query.order_by(CreatedAtMs, Order::Desc).order_by(Id, Order::Desc)
 }
 
 /// The endpoint that the idempotency key of `row` stands for already.

@@ -3,8 +3,8 @@
 //! Every change writes its entry of the audit log in the same transaction.
 
 mod api_keys;
-mod audit;
-mod endpoints;
+pub(super) mod audit;
+pub(super) mod endpoints;
 mod keys;
 mod organizations;
 
