@@ -180,6 +180,46 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
+/// A whole number; written with a fraction of zero it is one, too (JSON Schema has it so).
+pub(super) struct Whole(i64);
+
+impl From<Whole> for i64 {
+    fn from(Whole(number): Whole) -> Self {
+        number
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Whole {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl serde::de::Visitor<'_> for Number {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an integer")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Whole, E> {
+                Ok(Whole(number))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Whole, E> {
+                // Beyond every bound, and refused for that.
+                Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Whole, E> {
+                if number.fract() == 0.0 && number.abs() < 1e15 {
+                    Ok(Whole(number as i64))
+                } else {
+                    Err(E::invalid_type(serde::de::Unexpected::Float(number), &self))
+                }
+            }
+        }
+        deserializer.deserialize_any(Number)
+    }
+}
+
 /// A member that tells null from absent: `None` when absent, `Some(None)` when null.
 pub(super) fn nullable<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
@@ -193,7 +233,7 @@ where
 mod tests {
     use super::*;
 
-    #[derive(Debug, serde::Deserialize)]
+    #[derive(serde::Deserialize)]
     #[allow(dead_code, reason = "only its parsing is tested")]
     struct Sample {
         url: String,
@@ -201,6 +241,17 @@ mod tests {
         labels: Vec<String>,
         #[serde(default, deserialize_with = "present")]
         enabled: Option<bool>,
+        #[serde(default, deserialize_with = "nullable")]
+        size: Option<Option<Whole>>,
+    }
+
+    #[test]
+    fn a_whole_number_may_have_a_fraction_of_zero() {
+        for (json, size) in [("7", 7), ("7.0", 7), ("7e1", 70), ("-1", -1)] {
+            let sample = object::<Sample>(format!(r#"{{"url":"u","size":{json}}}"#).as_bytes());
+            let size_read = sample.expect(json).size.flatten().map(i64::from);
+            assert_eq!(size_read, Some(size), "{json}");
+        }
     }
 
     #[test]
@@ -216,10 +267,12 @@ mod tests {
             (r#"[]"#,                                "body: expected an object"),
             (r#""s3cret, expected more""#,           "body: expected an object"),
             (r#"{"url":"u""#,                        "body: expected well-formed JSON"),
+            (r#"{"url":"u","size":7.5}"#,            "size: expected an integer"),
+            (r#"{"url":"u","size":"7"}"#,            "size: expected an integer"),
             (r#"{"url":"u"} x"#,                     "body: expected well-formed JSON"),
             ("",                                     "body: expected well-formed JSON"),
         ] {
-            let error = object::<Sample>(json.as_bytes()).expect_err(json);
+            let error = object::<Sample>(json.as_bytes()).err().expect(json);
             assert_eq!(error.to_string(), message, "{json}");
         }
     }

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Reader, Revealer, Writer};
-use super::body::{Body, nullable, present};
+use super::body::{Body, Whole, nullable, present};
 use super::envelope::{ApiError, list as listed, success};
 use super::query::{Query, header_text, on_list};
 use super::{Api, schema, views};
@@ -38,13 +38,13 @@ pub(super) struct Fields {
     subscribed_event_types: Option<Vec<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "schema::Retention")]
-    undelivered_payload_retention_hours: Option<i64>,
+    undelivered_payload_retention_hours: Option<Whole>,
     #[serde(default, deserialize_with = "nullable")]
     #[schemars(with = "schema::Window")]
-    max_in_flight: Option<Option<i64>>,
+    max_in_flight: Option<Option<Whole>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schemars(with = "schema::Rate")]
-    rate_limit_per_second: Option<Option<i64>>,
+    rate_limit_per_second: Option<Option<Whole>>,
 }
 
 /// A new endpoint.
@@ -85,9 +85,11 @@ impl From<Fields> for EndpointFields {
             labels: fields.labels,
             enabled: fields.enabled,
             subscribed_event_types: fields.subscribed_event_types,
-            undelivered_payload_retention_hours: fields.undelivered_payload_retention_hours,
-            max_in_flight: fields.max_in_flight,
-            rate_limit_per_second: fields.rate_limit_per_second,
+            undelivered_payload_retention_hours: fields
+                .undelivered_payload_retention_hours
+                .map(i64::from),
+            max_in_flight: fields.max_in_flight.map(|window| window.map(i64::from)),
+            rate_limit_per_second: fields.rate_limit_per_second.map(|rate| rate.map(i64::from)),
         }
     }
 }

@@ -20,6 +20,8 @@ fn started() -> (Home, Daemon) {
     (home, daemon)
 }
 
+const EXPLAINED: &str = include_str!("../../docs/errors.md");
+
 /// Name, caller, method, path, headers, body.
 type Case<'a> = (&'a str, &'a Caller, &'a str, String, &'a [(&'a str, &'a str)], String);
 
@@ -173,6 +175,8 @@ fn every_error_body_is_as_documented() {
         let request = format!("{method} {}", settled(&path, &names));
         let text = settled(&answer.text, &names);
         let shown = json!({ "request": request, "status": answer.status, "body": serde_json::from_str::<Value>(&text).unwrap() });
+        let code = answer.code().to_lowercase();
+        assert!(EXPLAINED.contains(&format!("\n## {code}\n")), "{code} is not explained");
         assert!(seen.insert(name, shown).is_none(), "{name} stands twice");
     }
     insta::assert_json_snapshot!("errors", seen);
