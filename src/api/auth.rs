@@ -138,81 +138,42 @@ impl Api {
     }
 }
 
-/// A caller that may read its organization's webhooks.
-pub(super) struct Reader(pub(super) Caller);
+/// Makes extractors of callers that hold a right; whoever lacks it is refused before the handler runs.
+macro_rules! entitled {
+    ($($(#[$doc:meta])* $name:ident by $right:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        pub(super) struct $name(
+            #[allow(dead_code, reason = "of the platform it is enough to know that it is")]
+            pub(super) Caller,
+        );
 
-/// A caller that may change them.
-pub(super) struct Writer(pub(super) Caller);
+        impl FromRequest for $name {
+            type Error = ApiError;
+            type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
-/// A caller that may see signing secrets.
-pub(super) struct Revealer(pub(super) Caller);
-
-/// A caller that may manage API keys.
-pub(super) struct Keyholder(pub(super) Caller);
-
-/// The platform.
-pub(super) struct Platform;
-
-impl FromRequest for Reader {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        entitled(request, |caller| caller.reader().map(drop), Self)
-    }
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                let request = request.clone();
+                Box::pin(async move {
+                    let caller = Api::of(&request).caller(&request).await?;
+                    caller.$right()?;
+                    Ok(Self(caller))
+                })
+            }
+        }
+    )+};
 }
 
-impl FromRequest for Writer {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        entitled(request, |caller| caller.writer().map(drop), Self)
-    }
-}
-
-impl FromRequest for Revealer {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        entitled(request, |caller| caller.revealer().map(drop), Self)
-    }
-}
-
-impl FromRequest for Keyholder {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        entitled(request, |caller| caller.keyholder().map(drop), Self)
-    }
-}
-
-impl FromRequest for Platform {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        entitled(request, Caller::platform, |_| Self)
-    }
-}
-
-/// The caller as `wrap` has it, if it has the right.
-fn entitled<T>(
-    request: &HttpRequest,
-    right: fn(&Caller) -> Result<()>,
-    wrap: fn(Caller) -> T,
-) -> LocalBoxFuture<'static, Result<T, ApiError>>
-where
-    T: 'static,
-{
-    let request = request.clone();
-    Box::pin(async move {
-        let caller = Api::of(&request).caller(&request).await?;
-        right(&caller)?;
-        Ok(wrap(caller))
-    })
+entitled! {
+    /// A caller that may read its organization's webhooks.
+    Reader by reader,
+    /// A caller that may change them.
+    Writer by writer,
+    /// A caller that may see signing secrets.
+    Revealer by revealer,
+    /// A caller that may manage API keys.
+    Keyholder by keyholder,
+    /// The platform.
+    Platform by platform,
 }
 
 /// The text after `Bearer` and one space, trimmed (contract 7.1).

@@ -66,7 +66,7 @@ pub(super) async fn organizations(
 }
 
 pub(super) async fn organization(
-    _: Platform,
+    Platform(_): Platform,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -113,7 +113,7 @@ pub(super) async fn create_api_key(
 }
 
 pub(super) async fn delete_organization(
-    _: Platform,
+    Platform(_): Platform,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -134,7 +134,7 @@ pub(super) async fn withdraw(
 }
 
 pub(super) async fn privacy_request(
-    _: Platform,
+    Platform(_): Platform,
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {

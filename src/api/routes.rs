@@ -312,7 +312,24 @@ fn on(path: &'static str) -> PathRoutes {
     PathRoutes { path, resource: web::resource(path), entries: Vec::new() }
 }
 
+macro_rules! methods {
+    ($($name:ident $word:literal),+) => {$(
+        fn $name<H: Handler<A>, A: FromRequest + 'static>(
+            self,
+            handler: H,
+            operation: Operation,
+        ) -> Self
+        where
+            H::Output: Responder + 'static,
+        {
+            self.method($word, web::$name().to(handler), operation)
+        }
+    )+};
+}
+
 impl PathRoutes {
+    methods!(post "POST", patch "PATCH", delete "DELETE");
+
     /// GET, and HEAD with it.
     fn get<H: Handler<A>, A: FromRequest + 'static>(
         mut self,
@@ -324,35 +341,6 @@ impl PathRoutes {
     {
         self.resource = self.resource.route(web::head().to(handler.clone()));
         self.method("GET", web::get().to(handler), operation)
-    }
-
-    fn post<H: Handler<A>, A: FromRequest + 'static>(self, handler: H, operation: Operation) -> Self
-    where
-        H::Output: Responder + 'static,
-    {
-        self.method("POST", web::post().to(handler), operation)
-    }
-
-    fn patch<H: Handler<A>, A: FromRequest + 'static>(
-        self,
-        handler: H,
-        operation: Operation,
-    ) -> Self
-    where
-        H::Output: Responder + 'static,
-    {
-        self.method("PATCH", web::patch().to(handler), operation)
-    }
-
-    fn delete<H: Handler<A>, A: FromRequest + 'static>(
-        self,
-        handler: H,
-        operation: Operation,
-    ) -> Self
-    where
-        H::Output: Responder + 'static,
-    {
-        self.method("DELETE", web::delete().to(handler), operation)
     }
 
     fn method(mut self, method: &'static str, route: Route, operation: Operation) -> Self {
