@@ -15,7 +15,7 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
 use hookseal_core::ports::{
-    Blame, Clock, DeliveryRules, Dispatch, Sealer, Secret, Store, Upkeep, Vault,
+    Blame, Clock, DeliveryRules, Dispatch, Rights, Sealer, Secret, Store, Upkeep, Vault,
 };
 use hookseal_core::time::Timestamp;
 
@@ -101,7 +101,7 @@ impl Foundation {
     }
 
     /// The use cases but publishing, over `store`.
-    fn admin(&self, config: &Config, store: Arc<dyn Store>) -> Admin {
+    fn admin(&self, config: &Config, store: Arc<dyn Store>, rights: Arc<dyn Rights>) -> Admin {
         Admin::new(AdminParts {
             store,
             sealer: self.sealer.clone(),
@@ -112,6 +112,7 @@ impl Foundation {
             targets: config.target_rules(),
             quotas: config.quotas,
             schedule: config.retry_schedule.clone(),
+            rights,
         })
     }
 
@@ -119,7 +120,7 @@ impl Foundation {
     pub fn into_admin(self, config: &Config) -> Admin {
         let switchboard = Switchboard::new(self.clock.clone(), config.attempt_timeout);
         let store = self.store(switchboard);
-        self.admin(config, store)
+        self.admin(config, store, Arc::new(KnownKeys::default()))
     }
 }
 
@@ -245,7 +246,8 @@ impl Daemon {
         Janitor::new(tools.clone(), switchboard.clone(), config.history).start();
         actix::spawn(stager::run(tools, switchboard.clone()));
 
-        let admin = Arc::new(foundation.admin(config, store.clone()));
+        let known_keys = Arc::new(KnownKeys::default());
+        let admin = Arc::new(foundation.admin(config, store.clone(), known_keys.clone()));
         let first_platform_key = match config.platform_key {
             Some(_) => None,
             None => admin.create_first_platform_key().await?,
@@ -263,7 +265,7 @@ impl Daemon {
         }));
         actix::spawn(replacer::run(intake.clone(), switchboard.clone()));
         let api = Data::new(Api {
-            graphql: hookseal_graphql::schema(admin.clone()),
+            graphql: hookseal_graphql::schema(admin.clone(), intake.clone()),
             admin,
             intake,
             openapi: api::openapi_document(config).to_string().into(),
@@ -276,7 +278,7 @@ impl Daemon {
             platform_key_hash: platform_key.map(|key| foundation.vault.hash_api_key(key.expose())),
             vault: foundation.vault.clone(),
             readiness: Readiness::default(),
-            known_keys: KnownKeys::default(),
+            known_keys,
         });
         actix::spawn(flush_counts(api.clone()));
         let (address, server) = serve(config, listener, api.clone(), cores)?;

@@ -303,6 +303,8 @@ impl Role {
 pub enum Caller {
     /// The platform: publishes, and makes organizations.
     Platform,
+    /// The platform at work in one organization, whose rights it all has.
+    PlatformIn(OrganizationId),
     /// An organization's key.
     Key {
         /// The record of the key.
@@ -324,11 +326,24 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// The caller at work in `organization`: the platform in any, everybody else in his own.
+    pub fn within(&self, organization: Option<OrganizationId>) -> Result<Self> {
+        match (self, organization) {
+            (Self::Platform, Some(organization)) => Ok(Self::PlatformIn(organization)),
+            (_, None) => Ok(self.clone()),
+            (
+                Self::Key { organization: own, .. } | Self::Member { organization: own, .. },
+                Some(other),
+            ) if *own == other => Ok(self.clone()),
+            (_, Some(_)) => Err(Error::Denied),
+        }
+    }
+
     /// Only the platform passes.
     pub fn platform(&self) -> Result<()> {
         match self {
             Self::Platform => Ok(()),
-            Self::Key { .. } | Self::Member { .. } => Err(Error::Denied),
+            Self::PlatformIn(_) | Self::Key { .. } | Self::Member { .. } => Err(Error::Denied),
         }
     }
 
@@ -362,6 +377,7 @@ impl Caller {
             Self::Member { organization, role: Some(role), .. } if *role >= at_least => {
                 Ok(organization)
             }
+            Self::PlatformIn(organization) => Ok(organization),
             Self::Key { .. } | Self::Member { .. } | Self::Platform => Err(Error::Denied),
         }
     }
@@ -385,8 +401,13 @@ mod tests {
             user: "user".into(),
             role: Role::highest(roles),
         };
+        let own = OrganizationId::from_row("org");
+        let in_own = Caller::Platform.within(Some(own.clone())).expect("anywhere");
+        assert!(member("admin").within(Some(own)).is_ok());
+        assert!(member("owner").within(Some(OrganizationId::from_row("other"))).is_err());
         for (caller,                       platform, reads, writes, reveals, keys) in [
             (Caller::Platform,             true,     false, false,  false,   false),
+            (in_own,                       false,    true,  true,   true,    true),
             (key(&[WebhooksRead]),         false,    true,  false,  false,   false),
             (key(&[WebhooksWrite]),        false,    true,  true,   true,    false),
             (key(&[SessionsWrite]),        false,    false, false,  false,   false),

@@ -18,7 +18,7 @@ use crate::limits::{ENDPOINTS, KEYS};
 use crate::page::{Page, PageRequest};
 use crate::ports::{
     AuditFilter, Clock, DeliveryFilter, Destination, EndpointFilter, EventFilter, Idempotency,
-    Inserted, Requeue, Sealer, Secret, Store, Vault,
+    Inserted, Requeue, Rights, Sealer, Secret, Store, Vault,
 };
 use crate::retry::RetrySchedule;
 use crate::target::TargetRules;
@@ -59,6 +59,8 @@ pub struct AdminParts {
     pub quotas: Quotas,
     /// Pauses of a schedule that is begun again.
     pub schedule: RetrySchedule,
+    /// Whoever believes what callers may do.
+    pub rights: Arc<dyn Rights>,
 }
 
 /// The administration of organizations, endpoints, keys, events and deliveries. Every method that
@@ -134,17 +136,17 @@ impl Admin {
             self.entry(id, Actor::System, action, id.as_str(), metadata.unwrap_or_default());
         let now = entry.created_at;
         let change = Box::new(move |organization| Ok(change.apply(organization, now)));
-        let changed = self.parts.store.change_organization(id, change, entry).await?;
-        changed.ok_or(Error::NotFound(Thing::Organization))
+        let changed = self.parts.store.change_organization(id, change, entry).await;
+        // Whatever was heard of the commit: it may stand.
+        self.parts.rights.changed();
+        changed?.ok_or(Error::NotFound(Thing::Organization))
     }
 
     /// Deletes an organization and, in time, everything that it has.
     pub async fn delete_organization(&self, id: &OrganizationId) -> Result<()> {
-        if self.parts.store.delete_organization(id, self.parts.clock.now()).await? {
-            Ok(())
-        } else {
-            Err(Error::NotFound(Thing::Organization))
-        }
+        let deleted = self.parts.store.delete_organization(id, self.parts.clock.now()).await;
+        self.parts.rights.changed();
+        if deleted? { Ok(()) } else { Err(Error::NotFound(Thing::Organization)) }
     }
 
     /// Makes an API key of an organization for the platform. The key is answered once and stored as
@@ -204,8 +206,9 @@ impl Admin {
             self.entry_of(caller, organization, Action::ApiKeyUpdated, id.as_str(), metadata);
         let now = entry.created_at;
         let change = Box::new(move |key| Ok(change.apply(key, now)));
-        let changed = self.parts.store.change_api_key(organization, id, change, entry).await?;
-        changed.ok_or(Error::ApiKeyNotFound { deleting: false })
+        let changed = self.parts.store.change_api_key(organization, id, change, entry).await;
+        self.parts.rights.changed();
+        changed?.ok_or(Error::ApiKeyNotFound { deleting: false })
     }
 
     /// Deletes an API key of the caller's organization.
@@ -213,11 +216,9 @@ impl Admin {
         let organization = caller.keyholder()?;
         let action = Action::ApiKeyDeleted;
         let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
-        if self.parts.store.delete_api_key(organization, id, entry).await? {
-            Ok(())
-        } else {
-            Err(Error::ApiKeyNotFound { deleting: true })
-        }
+        let deleted = self.parts.store.delete_api_key(organization, id, entry).await;
+        self.parts.rights.changed();
+        if deleted? { Ok(()) } else { Err(Error::ApiKeyNotFound { deleting: true }) }
     }
 
     /// The audit log, newest first.

@@ -42,7 +42,7 @@ impl Actor {
 impl From<&Caller> for Actor {
     fn from(caller: &Caller) -> Self {
         match caller {
-            Caller::Platform => Self::System,
+            Caller::Platform | Caller::PlatformIn(_) => Self::System,
             Caller::Key { id, .. } => Self::ApiKey(id.clone()),
             Caller::Member { user, .. } => Self::User(user.clone()),
         }

@@ -678,6 +678,12 @@ pub trait Dispatch: Send + Sync {
     fn replacement_owed(&self);
 }
 
+/// Whoever believes what callers may do for a while.
+pub trait Rights: Send + Sync {
+    /// What anybody may do has changed, or may have.
+    fn changed(&self);
+}
+
 /// The rules that deliveries are made by.
 #[derive(Clone, Debug)]
 pub struct DeliveryRules {

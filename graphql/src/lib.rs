@@ -1,18 +1,21 @@
-//! The GraphQL schema over `core`'s use cases; knows nothing of rows or HTTP. It reads endpoints,
-//! events and deliveries; what changes them is REST's so far.
+//! The GraphQL schema over `core`'s use cases; knows nothing of rows or HTTP. It reads and changes what
+//! REST reads and changes, for the same callers and with the same codes.
 
+mod inputs;
+mod mutation;
 mod objects;
 mod query;
 mod refusal;
 
 use std::sync::Arc;
 
-use async_graphql::{EmptyMutation, EmptySubscription};
+use async_graphql::EmptySubscription;
 use hookseal_core::admin::Admin;
+use hookseal_core::intake::Intake;
 
 pub use async_graphql::{Request, Response};
+pub use mutation::Mutation;
 pub use query::Query;
-pub use refusal::response_of;
 
 /// Deepest nesting of a document.
 const DEPTH: usize = 10;
@@ -22,12 +25,13 @@ const COMPLEXITY: usize = 500;
 const DIRECTIVES: usize = 5;
 
 /// The schema.
-pub type Schema = async_graphql::Schema<Query, EmptyMutation, EmptySubscription>;
+pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 
-/// The schema over `admin`. Each request carries its [`hookseal_core::access::Caller`] as data.
-pub fn schema(admin: Arc<Admin>) -> Schema {
-    Schema::build(Query, EmptyMutation, EmptySubscription)
+/// The schema over the use cases. Each request carries its [`hookseal_core::access::Caller`] as data.
+pub fn schema(admin: Arc<Admin>, intake: Arc<Intake>) -> Schema {
+    Schema::build(Query, Mutation, EmptySubscription)
         .data(admin)
+        .data(intake)
         .limit_depth(DEPTH)
         .limit_recursive_depth(DEPTH)
         .limit_complexity(COMPLEXITY)
@@ -38,7 +42,7 @@ pub fn schema(admin: Arc<Admin>) -> Schema {
 
 /// The schema in its definition language.
 pub fn sdl() -> String {
-    Schema::build(Query, EmptyMutation, EmptySubscription).finish().sdl()
+    Schema::build(Query, Mutation, EmptySubscription).finish().sdl()
 }
 
 #[cfg(test)]

@@ -1,13 +1,18 @@
-//! Endpoints, events and deliveries as GraphQL shows them.
+//! What there is, as GraphQL shows it.
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::connection::{Connection, Edge};
+use async_graphql::{Context, Enum, ID, Json, Object, OutputType, Result};
 use hookseal_core::access::Caller;
 use hookseal_core::admin::Admin;
 use hookseal_core::error::Error;
+use hookseal_core::id::OrganizationId;
+use hookseal_core::intake::Intake;
 use hookseal_core::page::{Page, PageRequest};
-use hookseal_core::{delivery, endpoint, event, retention};
+use hookseal_core::time::Timestamp;
+use hookseal_core::{access, audit, delivery, endpoint, event, key, outcome, privacy, retention};
+use serde_json::Value;
 
 use crate::refusal::refused;
 
@@ -45,6 +50,303 @@ pub(crate) enum RetentionReason {
     PrivacyRequest,
 }
 
+/// Why a delivery failed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "delivery::FailureReason")]
+pub(crate) enum FailureReason {
+    /// The last attempt of the schedule failed.
+    Exhausted,
+    /// No key to seal to.
+    NoActiveKey,
+    /// Sealing failed.
+    SealFailed,
+    /// Something about it kills its attempts.
+    Poisoned,
+    /// Its payload expired before a receiver took it.
+    Expired,
+    /// The person withdrew.
+    PrivacyRequest,
+    /// The endpoint was deleted.
+    EndpointDeleted,
+}
+
+/// Why an attempt got no HTTP answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "outcome::ErrorKind")]
+pub(crate) enum ErrorKind {
+    /// The deadline over the whole exchange passed.
+    Timeout,
+    /// No connection.
+    Connect,
+    /// The connection ended before the answer was whole.
+    Reset,
+    /// The name did not resolve.
+    Dns,
+    /// The TLS handshake or certificate failed.
+    Tls,
+    /// The URL or the resolved address may not be called.
+    TargetBlocked,
+    /// The answer was not HTTP.
+    Protocol,
+    /// There was no active key to seal to.
+    NoActiveKey,
+    /// Sealing to the active key failed.
+    SealFailed,
+}
+
+/// How far a withdrawal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "privacy::WithdrawalState")]
+pub(crate) enum PrivacyRequestState {
+    /// Attempts are in flight, and what comes of them decides.
+    Settling,
+    /// Nothing arrived: the cancelled event is owed.
+    Replacing,
+    /// Nothing is left to be done.
+    Settled,
+}
+
+/// One attempt of a delivery.
+pub(crate) struct Attempt(pub(crate) delivery::Attempt);
+
+#[Object]
+impl Attempt {
+    /// When it was made.
+    async fn attempted_at(&self) -> String {
+        self.0.at.to_string()
+    }
+
+    /// How long the exchange took, in milliseconds.
+    async fn duration_ms(&self) -> u64 {
+        u64::try_from(self.0.duration.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// HTTP status, if an answer came.
+    async fn status_code(&self) -> Option<u16> {
+        self.0.status_code
+    }
+
+    /// What went wrong, if none came.
+    async fn error_kind(&self) -> Option<ErrorKind> {
+        self.0.error.map(Into::into)
+    }
+}
+
+/// A key that payloads are sealed to.
+pub(crate) struct EncryptionKey(pub(crate) key::EncryptionKey);
+
+#[Object]
+impl EncryptionKey {
+    /// Its id.
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// The id of its endpoint.
+    async fn endpoint_id(&self) -> ID {
+        ID(self.0.endpoint_id.to_string())
+    }
+
+    /// The name that its owner gave it; the `kid` of what is sealed to it.
+    async fn key_id(&self) -> &str {
+        &self.0.key_id
+    }
+
+    /// Always RSA-OAEP-256.
+    async fn algorithm(&self) -> &str {
+        key::ALGORITHM
+    }
+
+    /// Always RSA.
+    async fn key_type(&self) -> &str {
+        key::KEY_TYPE
+    }
+
+    /// The public key.
+    async fn jwk(&self) -> Json<Value> {
+        Json(self.0.jwk.to_json())
+    }
+
+    /// Whether new payloads are sealed to it.
+    async fn is_active(&self) -> bool {
+        self.0.is_active
+    }
+
+    /// When it was registered.
+    async fn created_at(&self) -> String {
+        self.0.created_at.to_string()
+    }
+
+    /// When it last changed.
+    async fn updated_at(&self) -> String {
+        self.0.updated_at.to_string()
+    }
+
+    /// When it was made inactive.
+    async fn disabled_at(&self) -> Option<String> {
+        self.0.disabled_at.map(|at| at.to_string())
+    }
+}
+
+/// A tenant.
+pub(crate) struct Organization(pub(crate) access::Organization);
+
+#[Object]
+impl Organization {
+    /// Its id.
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// A name for people.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// When it was frozen.
+    async fn frozen_at(&self) -> Option<String> {
+        self.0.frozen_at.map(|at| at.to_string())
+    }
+
+    /// When it was made.
+    async fn created_at(&self) -> String {
+        self.0.created_at.to_string()
+    }
+
+    /// When it last changed.
+    async fn updated_at(&self) -> String {
+        self.0.updated_at.to_string()
+    }
+}
+
+/// The record of an API key; the key itself is shown once.
+pub(crate) struct ApiKey(pub(crate) access::ApiKey);
+
+#[Object]
+impl ApiKey {
+    /// Its id.
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// A name for people.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether it is accepted.
+    async fn enabled(&self) -> bool {
+        self.0.enabled
+    }
+
+    /// Its scopes.
+    async fn permissions(&self) -> Vec<&str> {
+        self.0.scopes.iter().map(|scope| scope.as_str()).collect()
+    }
+
+    /// Whatever its owner remembers with it.
+    async fn metadata(&self) -> Json<Value> {
+        Json(Value::Object(self.0.metadata.clone()))
+    }
+
+    /// Requests that it made, but for the latest.
+    async fn request_count(&self) -> u64 {
+        self.0.request_count
+    }
+
+    /// When it was made.
+    async fn created_at(&self) -> String {
+        self.0.created_at.to_string()
+    }
+
+    /// When it last changed.
+    async fn updated_at(&self) -> String {
+        self.0.updated_at.to_string()
+    }
+}
+
+/// An entry of the audit log.
+pub(crate) struct AuditLogEntry(pub(crate) audit::AuditEntry);
+
+#[Object]
+impl AuditLogEntry {
+    /// Its id.
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// The kind of actor: user, api_key or system.
+    async fn actor_type(&self) -> &str {
+        self.0.actor.parts().0
+    }
+
+    /// Who, where it was not the system.
+    async fn actor_id(&self) -> Option<&str> {
+        self.0.actor.parts().1
+    }
+
+    /// What was done.
+    async fn action(&self) -> &str {
+        self.0.action.as_str()
+    }
+
+    /// The kind of thing it was done to.
+    async fn target_type(&self) -> &str {
+        self.0.action.target_type()
+    }
+
+    /// The id of what it was done to.
+    async fn target_id(&self) -> &str {
+        &self.0.target_id
+    }
+
+    /// What else is worth knowing.
+    async fn metadata(&self) -> Json<Value> {
+        Json(Value::Object(self.0.metadata.clone()))
+    }
+
+    /// When.
+    async fn created_at(&self) -> String {
+        self.0.created_at.to_string()
+    }
+}
+
+/// The withdrawal of a session.
+pub(crate) struct PrivacyRequest(pub(crate) privacy::PrivacyRequest);
+
+#[Object]
+impl PrivacyRequest {
+    /// Its id.
+    async fn id(&self) -> ID {
+        ID(self.0.id.to_string())
+    }
+
+    /// How far it is.
+    async fn state(&self) -> PrivacyRequestState {
+        self.0.state.into()
+    }
+
+    /// Deliveries that failed by it.
+    async fn scrubbed(&self) -> u64 {
+        self.0.scrubbed
+    }
+
+    /// Deliveries whose attempts are in flight.
+    async fn in_flight(&self) -> u64 {
+        self.0.in_flight
+    }
+
+    /// Deliveries that a receiver has, or may have.
+    async fn delivered(&self) -> u64 {
+        self.0.delivered
+    }
+
+    /// The event that replaces what never arrived.
+    async fn replacement_event_id(&self) -> Option<ID> {
+        self.0.replacement_event_id.as_ref().map(|id| ID(id.to_string()))
+    }
+}
+
 /// A place that events are delivered to.
 pub(crate) struct Endpoint(pub(crate) endpoint::Endpoint);
 
@@ -53,6 +355,11 @@ impl Endpoint {
     /// Its id.
     async fn id(&self) -> ID {
         ID(self.0.id.to_string())
+    }
+
+    /// Raised by every change; REST shows it as the ETag.
+    async fn revision(&self) -> i64 {
+        self.0.revision
     }
 
     /// A name for people.
@@ -193,6 +500,12 @@ impl Delivery {
         self.0.progress.last_attempt.and_then(|attempt| attempt.status_code)
     }
 
+    /// Why it failed for good.
+    async fn failure_reason(&self) -> Option<FailureReason> {
+        let failed = self.0.progress.status == delivery::Status::Failed;
+        self.0.progress.failure_reason.filter(|_| failed).map(Into::into)
+    }
+
     /// When it is due, while pending.
     async fn next_attempt_at(&self) -> Option<String> {
         self.0.progress.next_attempt_at.map(|at| at.to_string())
@@ -224,65 +537,16 @@ impl Delivery {
     }
 }
 
-/// Where a page ends.
-#[derive(SimpleObject)]
-pub(crate) struct PageInfo {
-    /// Whether another page follows.
-    has_next_page: bool,
-    /// What to pass as `after` for the next page.
-    end_cursor: Option<String>,
-}
-
-/// A page of endpoints, newest first.
-#[derive(SimpleObject)]
-pub(crate) struct EndpointPage {
-    /// The endpoints.
-    nodes: Vec<Endpoint>,
-    /// Where the page ends.
-    page_info: PageInfo,
-}
-
-/// A page of events, newest first.
-#[derive(SimpleObject)]
-pub(crate) struct EventPage {
-    /// The events.
-    nodes: Vec<Event>,
-    /// Where the page ends.
-    page_info: PageInfo,
-}
-
-/// A page of deliveries, newest first.
-#[derive(SimpleObject)]
-pub(crate) struct DeliveryPage {
-    /// The deliveries.
-    nodes: Vec<Delivery>,
-    /// Where the page ends.
-    page_info: PageInfo,
-}
-
-impl From<Page<endpoint::Endpoint>> for EndpointPage {
-    fn from(page: Page<endpoint::Endpoint>) -> Self {
-        let page_info = page_info(&page, |endpoint| endpoint.id.to_string());
-        Self { nodes: page.items.into_iter().map(Endpoint).collect(), page_info }
-    }
-}
-
-impl From<Page<event::EventWithDeliveries>> for EventPage {
-    fn from(page: Page<event::EventWithDeliveries>) -> Self {
-        let page_info = page_info(&page, |found| found.event.id.to_string());
-        Self { nodes: page.items.into_iter().map(Event).collect(), page_info }
-    }
-}
-
-impl From<Page<delivery::Delivery>> for DeliveryPage {
-    fn from(page: Page<delivery::Delivery>) -> Self {
-        let page_info = page_info(&page, |delivery| delivery.id.to_string());
-        Self { nodes: page.items.into_iter().map(Delivery).collect(), page_info }
-    }
-}
-
-fn page_info<T>(page: &Page<T>, cursor: impl Fn(&T) -> String) -> PageInfo {
-    PageInfo { has_next_page: page.has_more, end_cursor: page.items.last().map(cursor) }
+/// A page of a list, with a cursor for each of its items.
+pub(crate) fn connection<T, N: OutputType>(
+    page: Page<T>,
+    cursor: impl Fn(&T) -> String,
+    node: impl Fn(T) -> N,
+) -> Connection<String, N> {
+    let mut connection = Connection::new(false, page.has_more);
+    let edges = page.items.into_iter().map(|item| Edge::new(cursor(&item), node(item)));
+    connection.edges.extend(edges);
+    connection
 }
 
 /// The page asked for: `first` items, `after` a cursor.
@@ -298,7 +562,32 @@ pub(crate) fn page(first: Option<i32>, after: Option<String>) -> Result<PageRequ
     })
 }
 
-/// The use cases and who is calling.
-pub(crate) fn admin_and_caller<'a>(context: &Context<'a>) -> Result<(&'a Arc<Admin>, &'a Caller)> {
-    Ok((context.data::<Arc<Admin>>()?, context.data::<Caller>()?))
+/// The use cases.
+pub(crate) fn admin<'a>(context: &Context<'a>) -> Result<&'a Admin> {
+    Ok(context.data::<Arc<Admin>>()?)
+}
+
+/// Publishing, testing and withdrawing.
+pub(crate) fn intake<'a>(context: &Context<'a>) -> Result<&'a Intake> {
+    Ok(context.data::<Arc<Intake>>()?)
+}
+
+/// Who is calling, at work in the organization that is named, or in his own.
+pub(crate) fn caller(context: &Context<'_>, organization: Option<ID>) -> Result<Caller> {
+    let organization = organization
+        .map(|id| OrganizationId::parse_uuid("organizationId", &id))
+        .transpose()
+        .map_err(refused)?;
+    context.data::<Caller>()?.within(organization).map_err(refused)
+}
+
+/// Only the platform passes.
+pub(crate) fn platform(context: &Context<'_>) -> Result<()> {
+    context.data::<Caller>()?.platform().map_err(refused)
+}
+
+/// An instant of an argument.
+pub(crate) fn instant(field: &str, text: Option<String>) -> Result<Option<Timestamp>> {
+    let rule = || refused(Error::invalid(field, "an RFC 3339 date-time that ends in Z"));
+    text.map(|text| Timestamp::parse(&text).ok_or_else(rule)).transpose()
 }

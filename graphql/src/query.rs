@@ -1,32 +1,34 @@
-//! What can be asked for.
+//! What can be asked for. Where an organization is named, the platform works in it; everybody else works
+//! in his own.
 
+use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result};
-use hookseal_core::error::Error;
-use hookseal_core::id::{DeliveryId, EndpointId, EventId};
-use hookseal_core::ports::{DeliveryFilter, EndpointFilter, EventFilter};
-use hookseal_core::time::Timestamp;
+use hookseal_core::id::{DeliveryId, EndpointId, EventId, OrganizationId, PrivacyRequestId};
+use hookseal_core::ports::{AuditFilter, DeliveryFilter, EndpointFilter, EventFilter};
 
 use crate::objects::{
-    Delivery, DeliveryPage, DeliveryStatus, Endpoint, EndpointPage, Event, EventPage,
-    admin_and_caller, page,
+    ApiKey, Attempt, AuditLogEntry, Delivery, DeliveryStatus, EncryptionKey, Endpoint, Event,
+    Organization, PrivacyRequest, admin, caller, connection, instant, intake, page, platform,
 };
 use crate::refusal::refused;
 
-/// Reads of the caller's organization.
+/// Reads.
 #[derive(Debug)]
 pub struct Query;
 
 #[Object]
+#[allow(clippy::too_many_arguments, reason = "each is an argument of a field")]
 impl Query {
     /// One endpoint.
     async fn endpoint(
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Its id.")] id: ID,
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
     ) -> Result<Endpoint> {
-        let (admin, caller) = admin_and_caller(context)?;
         let id = EndpointId::parse("id", &id).map_err(refused)?;
-        admin.endpoint(caller, &id).await.map(Endpoint).map_err(refused)
+        let found = admin(context)?.endpoint(&caller(context, organization_id)?, &id).await;
+        found.map(Endpoint).map_err(refused)
     }
 
     /// Endpoints, newest first.
@@ -36,10 +38,29 @@ impl Query {
         #[graphql(desc = "Only enabled, or only disabled ones.")] enabled: Option<bool>,
         #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
         #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
-    ) -> Result<EndpointPage> {
-        let (admin, caller) = admin_and_caller(context)?;
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
+    ) -> Result<Connection<String, Endpoint>> {
+        let caller = caller(context, organization_id)?;
         let (page, filter) = (page(first, after)?, EndpointFilter { enabled });
-        admin.endpoints(caller, &filter, &page).await.map(Into::into).map_err(refused)
+        let found = admin(context)?.endpoints(&caller, &filter, &page).await.map_err(refused)?;
+        Ok(connection(found, |endpoint| endpoint.id.to_string(), Endpoint))
+    }
+
+    /// Encryption keys of an endpoint, by id; an unknown endpoint has none.
+    async fn encryption_keys(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Of this endpoint.")] endpoint_id: ID,
+        #[graphql(desc = "Only active, or only inactive ones.")] is_active: Option<bool>,
+        #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
+        #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
+    ) -> Result<Connection<String, EncryptionKey>> {
+        let caller = caller(context, organization_id)?;
+        let page = page(first, after)?;
+        let id = EndpointId::parse("endpointId", &endpoint_id).map_err(refused)?;
+        let found = admin(context)?.keys(&caller, &id, is_active, &page).await.map_err(refused)?;
+        Ok(connection(found, |key| key.id.to_string(), EncryptionKey))
     }
 
     /// One event with its deliveries.
@@ -47,14 +68,14 @@ impl Query {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Its id.")] id: ID,
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
     ) -> Result<Event> {
-        let (admin, caller) = admin_and_caller(context)?;
         let id = EventId::parse("id", &id).map_err(refused)?;
-        admin.event(caller, &id).await.map(Event).map_err(refused)
+        let found = admin(context)?.event(&caller(context, organization_id)?, &id).await;
+        found.map(Event).map_err(refused)
     }
 
     /// Events, newest first.
-    #[allow(clippy::too_many_arguments, reason = "each is an argument of the field")]
     async fn events(
         &self,
         context: &Context<'_>,
@@ -63,15 +84,17 @@ impl Query {
         #[graphql(desc = "Accepted at or before, RFC 3339 in UTC.")] created_to: Option<String>,
         #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
         #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
-    ) -> Result<EventPage> {
-        let (admin, caller) = admin_and_caller(context)?;
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
+    ) -> Result<Connection<String, Event>> {
+        let caller = caller(context, organization_id)?;
         let filter = EventFilter {
             event_type,
             created_from: instant("createdFrom", created_from)?,
             created_to: instant("createdTo", created_to)?,
         };
         let page = page(first, after)?;
-        admin.events(caller, &filter, &page).await.map(Into::into).map_err(refused)
+        let found = admin(context)?.events(&caller, &filter, &page).await.map_err(refused)?;
+        Ok(connection(found, |found| found.event.id.to_string(), Event))
     }
 
     /// One delivery.
@@ -79,38 +102,121 @@ impl Query {
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Its id.")] id: ID,
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
     ) -> Result<Delivery> {
-        let (admin, caller) = admin_and_caller(context)?;
         let id = DeliveryId::parse("id", &id).map_err(refused)?;
-        admin.delivery(caller, &id).await.map(Delivery).map_err(refused)
+        let found = admin(context)?.delivery(&caller(context, organization_id)?, &id).await;
+        found.map(Delivery).map_err(refused)
     }
 
     /// Deliveries, newest first.
-    #[allow(clippy::too_many_arguments, reason = "each is an argument of the field")]
     async fn deliveries(
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Only this status.")] status: Option<DeliveryStatus>,
         #[graphql(desc = "Only to this endpoint.")] endpoint_id: Option<ID>,
         #[graphql(desc = "Only of this event.")] event_id: Option<ID>,
+        #[graphql(desc = "Only of events of this type; not beside status or endpointId.")]
+        event_type: Option<String>,
+        #[graphql(desc = "Accepted at or after, RFC 3339 in UTC.")] created_from: Option<String>,
+        #[graphql(desc = "Accepted at or before, RFC 3339 in UTC.")] created_to: Option<String>,
         #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
         #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
-    ) -> Result<DeliveryPage> {
-        let (admin, caller) = admin_and_caller(context)?;
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
+    ) -> Result<Connection<String, Delivery>> {
+        let caller = caller(context, organization_id)?;
         let endpoint = |id: ID| EndpointId::parse("endpointId", &id).map_err(refused);
         let event = |id: ID| EventId::parse("eventId", &id).map_err(refused);
         let filter = DeliveryFilter {
             status: status.map(Into::into),
             endpoint_id: endpoint_id.map(endpoint).transpose()?,
             event_id: event_id.map(event).transpose()?,
-            ..DeliveryFilter::default()
+            event_type,
+            created_from: instant("createdFrom", created_from)?,
+            created_to: instant("createdTo", created_to)?,
         };
         let page = page(first, after)?;
-        admin.deliveries(caller, &filter, &page).await.map(Into::into).map_err(refused)
+        let found = admin(context)?.deliveries(&caller, &filter, &page).await.map_err(refused)?;
+        Ok(connection(found, |delivery| delivery.id.to_string(), Delivery))
     }
-}
 
-fn instant(field: &str, text: Option<String>) -> Result<Option<Timestamp>> {
-    let rule = || refused(Error::invalid(field, "an RFC 3339 date-time that ends in Z"));
-    text.map(|text| Timestamp::parse(&text).ok_or_else(rule)).transpose()
+    /// All attempts of a delivery, oldest first.
+    async fn attempts(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Of this delivery.")] delivery_id: ID,
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
+    ) -> Result<Vec<Attempt>> {
+        let id = DeliveryId::parse("deliveryId", &delivery_id).map_err(refused)?;
+        let found = admin(context)?.attempts(&caller(context, organization_id)?, &id).await;
+        Ok(found.map_err(refused)?.into_iter().map(Attempt).collect())
+    }
+
+    /// Who changed what, newest first.
+    async fn audit_log(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Done at or after, RFC 3339 in UTC.")] created_from: Option<String>,
+        #[graphql(desc = "Done at or before, RFC 3339 in UTC.")] created_to: Option<String>,
+        #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
+        #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
+    ) -> Result<Connection<String, AuditLogEntry>> {
+        let caller = caller(context, organization_id)?;
+        let filter = AuditFilter {
+            created_from: instant("createdFrom", created_from)?,
+            created_to: instant("createdTo", created_to)?,
+        };
+        let page = page(first, after)?;
+        let found = admin(context)?.audit_log(&caller, &filter, &page).await.map_err(refused)?;
+        Ok(connection(found, |entry| entry.id.to_string(), AuditLogEntry))
+    }
+
+    /// API keys, by id; for admins' sessions and the platform.
+    async fn api_keys(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
+        #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
+        #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
+    ) -> Result<Connection<String, ApiKey>> {
+        let (caller, page) = (caller(context, organization_id)?, page(first, after)?);
+        let found = admin(context)?.api_keys(&caller, &page).await.map_err(refused)?;
+        Ok(connection(found, |key| key.id.to_string(), ApiKey))
+    }
+
+    /// One organization; for the platform.
+    async fn organization(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Result<Organization> {
+        platform(context)?;
+        let id = OrganizationId::parse_uuid("id", &id).map_err(refused)?;
+        admin(context)?.organization(&id).await.map(Organization).map_err(refused)
+    }
+
+    /// Organizations, newest first; for the platform.
+    async fn organizations(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
+        #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
+    ) -> Result<Connection<String, Organization>> {
+        platform(context)?;
+        let page = page(first, after)?;
+        let found = admin(context)?.organizations(&page).await.map_err(refused)?;
+        Ok(connection(found, |organization| organization.id.to_string(), Organization))
+    }
+
+    /// One withdrawal; for the platform.
+    async fn privacy_request(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Its id.")] id: ID,
+    ) -> Result<PrivacyRequest> {
+        platform(context)?;
+        let id = PrivacyRequestId::parse("id", &id).map_err(refused)?;
+        intake(context)?.privacy_request(&id).await.map(PrivacyRequest).map_err(refused)
+    }
 }

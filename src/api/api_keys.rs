@@ -102,10 +102,7 @@ pub(super) async fn change(
     let id = ApiKeyId::parse("api_key_id", &id)?;
     let Change { name, enabled, permissions, metadata } = body.object()?;
     let fields = ApiKeyChangeFields { name, enabled, permissions, metadata };
-    let changed = api.admin.change_api_key(&body.caller, &id, fields).await;
-    // Rights that were believed a moment ago may be gone, whatever was heard of the commit.
-    api.known_keys.forget();
-    changed?;
+    api.admin.change_api_key(&body.caller, &id, fields).await?;
     Ok(success(StatusCode::OK, &views::done("API key updated.")))
 }
 
@@ -114,8 +111,6 @@ pub(super) async fn delete(
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let deleted = api.admin.delete_api_key(&caller, &ApiKeyId::parse("api_key_id", &id)?).await;
-    api.known_keys.forget();
-    deleted?;
+    api.admin.delete_api_key(&caller, &ApiKeyId::parse("api_key_id", &id)?).await?;
     Ok(success(StatusCode::OK, &views::done("API key deleted.")))
 }

@@ -12,6 +12,7 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use hookseal_core::access::Caller;
 use hookseal_core::error::{Error, Result};
+use hookseal_core::ports::Rights;
 use hookseal_core::time::Timestamp;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -49,13 +50,6 @@ impl KnownKeys {
         (found_at.elapsed() < BELIEVED).then(|| caller.clone())
     }
 
-    /// Forgets all of them: rights have changed.
-    pub(super) fn forget(&self) {
-        let mut found = self.found.lock();
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        found.clear();
-    }
-
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -65,6 +59,14 @@ impl KnownKeys {
         if self.generation() == asked {
             found.put(hash, (Instant::now(), caller));
         }
+    }
+}
+
+impl Rights for KnownKeys {
+    fn changed(&self) {
+        let mut found = self.found.lock();
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        found.clear();
     }
 }
 

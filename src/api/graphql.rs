@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Data;
 use hookseal_core::limits::BODY_BYTES;
-use hookseal_graphql::{Request, Response, response_of, sdl};
+use hookseal_graphql::{Request, Response, sdl};
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
@@ -30,10 +30,7 @@ pub(super) async fn execute(
 ) -> Result<HttpResponse, ApiError> {
     // A batch is an array, which an object is not: one document a request.
     let request: Request = body.object()?;
-    let response: Response = match body.caller.reader() {
-        Ok(_) => api.graphql.execute(request.data(body.caller)).await,
-        Err(error) => response_of(error),
-    };
+    let response: Response = api.graphql.execute(request.data(body.caller)).await;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "application/json"))
         .body(serde_json::to_vec(&response).expect("a response always serializes")))

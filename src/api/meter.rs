@@ -35,7 +35,7 @@ impl Meter {
     /// [`Error::RateLimited`].
     pub fn admit(&self, caller: &Caller, now: Timestamp) -> Result<()> {
         let name = match caller {
-            Caller::Platform => return Ok(()),
+            Caller::Platform | Caller::PlatformIn(_) => return Ok(()),
             Caller::Key { id, .. } => {
                 *self.counts.lock().entry(id.clone()).or_default() += 1;
                 id.to_string()

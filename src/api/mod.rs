@@ -79,7 +79,7 @@ pub struct Api {
     /// Whether the daemon takes requests.
     pub readiness: Readiness,
     /// Keys that were found lately.
-    pub known_keys: auth::KnownKeys,
+    pub known_keys: Arc<KnownKeys>,
 }
 
 use crate::crypto::session::SessionVerifier;

@@ -94,10 +94,8 @@ pub(super) async fn change_organization(
     body.caller.platform()?;
     let id = organization_id(&id)?;
     let OrganizationChange { name, frozen } = body.object()?;
-    let changed = api.admin.change_organization(&id, name, frozen).await;
-    // A key that was believed a moment ago may be off now, whatever was heard of the commit.
-    api.known_keys.forget();
-    Ok(success(StatusCode::OK, &views::organization(&changed?)))
+    let organization = api.admin.change_organization(&id, name, frozen).await?;
+    Ok(success(StatusCode::OK, &views::organization(&organization)))
 }
 
 pub(super) async fn create_api_key(
@@ -117,9 +115,7 @@ pub(super) async fn delete_organization(
     api: Data<Api>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let deleted = api.admin.delete_organization(&organization_id(&id)?).await;
-    api.known_keys.forget();
-    deleted?;
+    api.admin.delete_organization(&organization_id(&id)?).await?;
     Ok(success(StatusCode::OK, &views::done("Organization deleted.")))
 }
 

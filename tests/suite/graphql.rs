@@ -87,8 +87,16 @@ fn refusals_carry_the_codes_of_rest() {
     assert_eq!(listed("type: \"x\""), "BAD_REQUEST");
     assert_eq!(listed("createdFrom: \"today\""), "BAD_REQUEST");
     let elsewhere = daemon.key(&tenant.organization, &["sessions:write"]);
-    assert_eq!(code(&ask(&elsewhere, "{ __typename }", Value::Null)), "FORBIDDEN");
-    assert_eq!(code(&ask(&daemon.platform(), "{ __typename }", Value::Null)), "FORBIDDEN");
+    let endpoints = "{ endpoints { nodes { id } } }";
+    assert_eq!(code(&ask(&elsewhere, endpoints, Value::Null)), "FORBIDDEN");
+    assert_eq!(code(&ask(&daemon.platform(), endpoints, Value::Null)), "FORBIDDEN");
+    let within = "query($of: ID!) { endpoints(organizationId: $of) { nodes { id } } }";
+    let of = |organization: &str| json!({ "of": organization });
+    let seen = ask(&daemon.platform(), within, of(&other.organization));
+    assert_eq!(seen["data"]["endpoints"]["nodes"][0]["id"], json!(endpoint));
+    assert_eq!(code(&ask(&tenant.caller, within, of(&other.organization))), "FORBIDDEN");
+    let own = ask(&tenant.caller, within, of(&tenant.organization));
+    assert_eq!(own["data"]["endpoints"]["nodes"], json!([]));
     let nobody = Caller::new(&daemon.url, "");
     assert_eq!(nobody.post("/graphql", json!({ "query": "{ __typename }" })).status, 401);
     assert_eq!(nobody.send("GET", "/graphql?query={__typename}", &[], "").status, 405);

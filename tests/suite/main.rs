@@ -15,6 +15,7 @@ mod leaks;
 mod listed_events;
 mod openapi;
 mod outage;
+mod parity;
 mod recovery;
 mod restart;
 mod store;
