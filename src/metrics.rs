@@ -54,6 +54,14 @@ pub static FIRST_ATTEMPT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     registered!(Histogram::with_opts(opts))
 });
 
+/// Pieces of work that the store did for callers, beside the ledger's batches.
+pub static STORE_CALLS: LazyLock<IntCounter> = LazyLock::new(|| {
+    registered!(IntCounter::new(
+        "hookseal_store_calls_total",
+        "Reads and changes of rows, beside the ledger's batches."
+    ))
+});
+
 /// Rows of ledger batches.
 pub static LEDGER_BATCH_ROWS: LazyLock<Histogram> = LazyLock::new(|| {
     let opts = HistogramOpts::new("hookseal_ledger_batch_rows", "Rows of one ledger transaction.")

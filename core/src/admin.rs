@@ -1,5 +1,6 @@
 //! Use cases that REST and GraphQL share: everything but publishing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -592,8 +593,44 @@ impl Admin {
 
     /// All attempts of a delivery, oldest first.
     pub async fn attempts(&self, caller: &Caller, id: &DeliveryId) -> Result<Vec<Attempt>> {
-        let found = self.parts.store.attempts(caller.reader()?, id).await?;
-        found.ok_or(Error::NotFound(Thing::Delivery))
+        let mut found = self.attempts_of(caller, std::slice::from_ref(id)).await?;
+        found.remove(id).ok_or(Error::NotFound(Thing::Delivery))
+    }
+
+    /// All attempts of several deliveries; unknown ones have none.
+    pub async fn attempts_of(
+        &self,
+        caller: &Caller,
+        ids: &[DeliveryId],
+    ) -> Result<HashMap<DeliveryId, Vec<Attempt>>> {
+        self.parts.store.attempts(caller.reader()?, ids).await
+    }
+
+    /// Several events with their deliveries; unknown ones are left out.
+    pub async fn events_by_id(
+        &self,
+        caller: &Caller,
+        ids: &[EventId],
+    ) -> Result<Vec<EventWithDeliveries>> {
+        self.parts.store.events_by_id(caller.reader()?, ids).await
+    }
+
+    /// Several endpoints; unknown ones are left out.
+    pub async fn endpoints_by_id(
+        &self,
+        caller: &Caller,
+        ids: &[EndpointId],
+    ) -> Result<Vec<Endpoint>> {
+        self.parts.store.endpoints_by_id(caller.reader()?, ids).await
+    }
+
+    /// All keys of several endpoints, by id.
+    pub async fn keys_of(
+        &self,
+        caller: &Caller,
+        endpoints: &[EndpointId],
+    ) -> Result<Vec<EncryptionKey>> {
+        self.parts.store.keys_of(caller.reader()?, endpoints).await
     }
 
     /// Deliveries, newest first.

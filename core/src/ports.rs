@@ -1,6 +1,7 @@
 //! What the use cases need of the world. Each port has its adapters in the daemon and one
 //! conformance suite that runs against all of them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -376,6 +377,12 @@ pub trait Endpoints: Send + Sync {
         organization: &OrganizationId,
         id: &EndpointId,
     ) -> Result<Option<Endpoint>>;
+    /// Those of `ids` that are the organization's, in any order.
+    async fn endpoints_by_id(
+        &self,
+        organization: &OrganizationId,
+        ids: &[EndpointId],
+    ) -> Result<Vec<Endpoint>>;
     /// Endpoints of the organization, newest first.
     async fn endpoints(
         &self,
@@ -434,6 +441,12 @@ pub trait Keys: Send + Sync {
         active: bool,
         entry: AuditEntry,
     ) -> Result<Option<EncryptionKey>>;
+    /// Keys of the organization's endpoints among `endpoints`, by id.
+    async fn keys_of(
+        &self,
+        organization: &OrganizationId,
+        endpoints: &[EndpointId],
+    ) -> Result<Vec<EncryptionKey>>;
     /// Keys of one endpoint, by id; none for an unknown endpoint.
     async fn keys(
         &self,
@@ -513,6 +526,12 @@ pub trait Archive: Send + Sync {
         organization: &OrganizationId,
         id: &EventId,
     ) -> Result<Option<EventWithDeliveries>>;
+    /// Those of `ids` that are the organization's, with their deliveries, in any order.
+    async fn events_by_id(
+        &self,
+        organization: &OrganizationId,
+        ids: &[EventId],
+    ) -> Result<Vec<EventWithDeliveries>>;
     /// The event that an idempotency key stands for, and the fingerprint it was stored with.
     async fn idempotent(
         &self,
@@ -532,13 +551,13 @@ pub trait Archive: Send + Sync {
         organization: &OrganizationId,
         id: &DeliveryId,
     ) -> Result<Option<Delivery>>;
-    /// All attempts of one delivery of the organization, oldest first, those before a retry by hand
-    /// included.
+    /// All attempts of those of `ids` that are the organization's, each delivery's oldest first, those
+    /// before a retry by hand included.
     async fn attempts(
         &self,
         organization: &OrganizationId,
-        id: &DeliveryId,
-    ) -> Result<Option<Vec<Attempt>>>;
+        ids: &[DeliveryId],
+    ) -> Result<HashMap<DeliveryId, Vec<Attempt>>>;
     /// Deliveries of the organization, newest first.
     async fn deliveries(
         &self,

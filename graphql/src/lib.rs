@@ -1,6 +1,7 @@
 //! The GraphQL schema over `core`'s use cases; knows nothing of rows or HTTP. It reads and changes what
 //! REST reads and changes, for the same callers and with the same codes.
 
+mod batches;
 mod inputs;
 mod mutation;
 mod objects;
@@ -14,6 +15,7 @@ use hookseal_core::admin::Admin;
 use hookseal_core::intake::Intake;
 
 pub use async_graphql::{Request, Response};
+pub use batches::{Batches, batches};
 pub use mutation::Mutation;
 pub use query::Query;
 
@@ -27,7 +29,8 @@ const DIRECTIVES: usize = 5;
 /// The schema.
 pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 
-/// The schema over the use cases. Each request carries its [`hookseal_core::access::Caller`] as data.
+/// The schema over the use cases. Each request carries its [`hookseal_core::access::Caller`] and its
+/// [`batches`] as data.
 pub fn schema(admin: Arc<Admin>, intake: Arc<Intake>) -> Schema {
     Schema::build(Query, Mutation, EmptySubscription)
         .data(admin)

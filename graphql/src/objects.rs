@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::connection::{Connection, Edge};
+use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, ID, Json, Object, OutputType, Result};
 use hookseal_core::access::Caller;
 use hookseal_core::admin::Admin;
@@ -14,6 +15,7 @@ use hookseal_core::time::Timestamp;
 use hookseal_core::{access, audit, delivery, endpoint, event, key, outcome, privacy, retention};
 use serde_json::Value;
 
+use crate::batches::{Batches, KeysOf};
 use crate::refusal::refused;
 
 /// Where a delivery stands.
@@ -357,6 +359,13 @@ impl Endpoint {
         ID(self.0.id.to_string())
     }
 
+    /// All its encryption keys, by id.
+    async fn encryption_keys(&self, context: &Context<'_>) -> Result<Vec<EncryptionKey>> {
+        let keys = (self.0.organization_id.clone(), KeysOf(self.0.id.clone()));
+        let found = context.data::<DataLoader<Batches>>()?.load_one(keys).await?;
+        Ok(found.unwrap_or_default().into_iter().map(EncryptionKey).collect())
+    }
+
     /// Raised by every change; REST shows it as the ETag.
     async fn revision(&self) -> i64 {
         self.0.revision
@@ -463,6 +472,25 @@ impl Delivery {
     /// Its id, the same in every attempt.
     async fn id(&self) -> ID {
         ID(self.0.id.to_string())
+    }
+
+    /// Its event.
+    async fn event(&self, context: &Context<'_>) -> Result<Option<Event>> {
+        let id = (self.0.organization_id.clone(), self.0.event_id.clone());
+        Ok(context.data::<DataLoader<Batches>>()?.load_one(id).await?.map(Event))
+    }
+
+    /// Its endpoint; null once that is deleted.
+    async fn endpoint(&self, context: &Context<'_>) -> Result<Option<Endpoint>> {
+        let id = (self.0.organization_id.clone(), self.0.endpoint_id.clone());
+        Ok(context.data::<DataLoader<Batches>>()?.load_one(id).await?.map(Endpoint))
+    }
+
+    /// All its attempts, oldest first, those before a retry by hand included.
+    async fn attempts(&self, context: &Context<'_>) -> Result<Vec<Attempt>> {
+        let id = (self.0.organization_id.clone(), self.0.id.clone());
+        let found = context.data::<DataLoader<Batches>>()?.load_one(id).await?;
+        Ok(found.unwrap_or_default().into_iter().map(Attempt).collect())
     }
 
     /// The id of its event.

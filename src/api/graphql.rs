@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Data;
 use hookseal_core::limits::BODY_BYTES;
-use hookseal_graphql::{Request, Response, sdl};
+use hookseal_graphql::{Request, Response, batches, sdl};
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
@@ -30,7 +30,9 @@ pub(super) async fn execute(
 ) -> Result<HttpResponse, ApiError> {
     // A batch is an array, which an object is not: one document a request.
     let request: Request = body.object()?;
-    let response: Response = api.graphql.execute(request.data(body.caller)).await;
+    let batches = batches(api.admin.clone(), body.caller.clone(), tokio::spawn);
+    let request = request.data(body.caller).data(batches);
+    let response: Response = api.graphql.execute(request).await;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "application/json"))
         .body(serde_json::to_vec(&response).expect("a response always serializes")))

@@ -27,13 +27,23 @@ impl Archive for SqlStore {
         organization: &OrganizationId,
         id: &EventId,
     ) -> Result<Option<EventWithDeliveries>> {
-        let (db, organization, id) = (self.readers(), organization.to_string(), id.to_string());
+        Ok(self.events_by_id(organization, std::slice::from_ref(id)).await?.pop())
+    }
+
+    async fn events_by_id(
+        &self,
+        organization: &OrganizationId,
+        ids: &[EventId],
+    ) -> Result<Vec<EventWithDeliveries>> {
+        let (db, organization) = (self.readers(), organization.to_string());
+        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
         self.run(async move {
-            let row = event::Entity::find_by_id(id)
+            let rows = event::Entity::find()
+                .filter(event::Column::Id.is_in(ids))
                 .filter(event::Column::OrganizationId.eq(organization))
-                .one(&db)
+                .all(&db)
                 .await?;
-            Ok(with_deliveries(&db, row.into_iter().collect()).await?.pop())
+            with_deliveries(&db, rows).await
         })
         .await
     }
@@ -100,27 +110,35 @@ impl Archive for SqlStore {
     async fn attempts(
         &self,
         organization: &OrganizationId,
-        id: &DeliveryId,
-    ) -> Result<Option<Vec<Attempt>>> {
-        use delivery_attempt::Column::{DeliveryId, Id};
-        let (db, organization, id) = (self.readers(), organization.to_string(), id.to_string());
+        ids: &[DeliveryId],
+    ) -> Result<HashMap<DeliveryId, Vec<Attempt>>> {
+        use delivery_attempt::Column::{DeliveryId as Of, Id};
+        let (db, organization) = (self.readers(), organization.to_string());
+        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
         self.run(async move {
-            let row = delivery::Entity::find_by_id(&id)
+            let deliveries = delivery::Entity::find()
+                .filter(delivery::Column::Id.is_in(ids))
                 .filter(delivery::Column::OrganizationId.eq(organization))
-                .one(&db)
+                .all(&db)
                 .await?;
-            let Some(row) = row else { return Ok(None) };
             let replaced = delivery_attempt::Entity::find()
-                .filter(DeliveryId.eq(id))
+                .filter(Of.is_in(deliveries.iter().map(|row| row.id.as_str())))
                 .order_by(Id, Order::Asc)
                 .all(&db)
                 .await?;
-            let mut attempts: Vec<Attempt> =
-                replaced.into_iter().map(rows::attempt).collect::<Result<_>>()?;
-            attempts.extend(rows::delivery(row)?.progress.last_attempt);
-            // One that was replaced between the two reads would stand twice.
-            attempts.dedup();
-            Ok(Some(attempts))
+            let mut attempts: HashMap<DeliveryId, Vec<Attempt>> = HashMap::new();
+            for row in replaced {
+                let of = DeliveryId::from_row(row.delivery_id.clone());
+                attempts.entry(of).or_default().push(rows::attempt(row)?);
+            }
+            for row in deliveries {
+                let delivery = rows::delivery(row)?;
+                let attempts = attempts.entry(delivery.id).or_default();
+                attempts.extend(delivery.progress.last_attempt);
+                // One that was replaced between the two reads would stand twice.
+                attempts.dedup();
+            }
+            Ok(attempts)
         })
         .await
     }

@@ -39,6 +39,8 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
+use crate::metrics;
+
 pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
 
 /// How often a transaction is tried again after a serialization failure or deadlock.
@@ -340,6 +342,7 @@ impl SqlStore {
         &self,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T> {
+        metrics::STORE_CALLS.inc();
         match self.runtime.spawn(work).await {
             Ok(result) => result.map_err(Error::from),
             Err(panic) => Err(Error::broken("a store task", panic)),

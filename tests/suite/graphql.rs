@@ -5,7 +5,7 @@ use std::time::Duration;
 use hookseal::demo::receiver::{Behaviour, Receiver};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Caller, Home};
+use crate::support::daemon::{Caller, Daemon, Home};
 
 fn ask(caller: &Caller, document: &str, variables: Value) -> Value {
     let answer = caller.post("/graphql", json!({ "query": document, "variables": variables }));
@@ -64,6 +64,44 @@ fn a_nested_page_shows_what_rest_shows() {
     );
     assert_eq!(answer["data"]["deliveries"]["nodes"].as_array().unwrap().len(), 3);
     assert_eq!(answer["data"]["endpoints"]["nodes"][0]["id"], json!(endpoint));
+}
+
+/// Pieces of work that the store has done so far.
+fn store_calls(daemon: &Daemon) -> u64 {
+    let metrics = Caller::new(&daemon.url, "").get("/metrics").text;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("hookseal_store_calls_total "));
+    line.expect("it is counted").parse().unwrap()
+}
+
+#[test]
+fn a_nested_page_costs_the_same_reads_however_long_it_is() {
+    // Nobody else reads rows meanwhile: the stager looks every 15 s, the janitor every 5 s.
+    let home = Home::new(&[("HOOKSEAL_RETRY_SCHEDULE", "1h")]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receiver = Receiver::start(Behaviour::Accept);
+    for _ in 0..3 {
+        tenant.register(&receiver, json!({}));
+    }
+    for n in 0..7 {
+        tenant.publish(&format!("vs_{n}"), json!({}));
+    }
+    let document = "query($first: Int) { deliveries(first: $first) { nodes {
+        event { id } endpoint { id encryptionKeys { keyId } } attempts { statusCode } } } }";
+    let mut reads = Vec::new();
+    for first in [1, 20] {
+        let mut fewest = u64::MAX;
+        for _ in 0..5 {
+            let before = store_calls(&daemon);
+            let answer = ask(&tenant.caller, document, json!({ "first": first }));
+            let nodes = answer["data"]["deliveries"]["nodes"].as_array().unwrap();
+            assert_eq!(nodes.len(), first, "{answer}");
+            assert_eq!(nodes[0]["endpoint"]["encryptionKeys"][0]["keyId"], "k1");
+            fewest = fewest.min(store_calls(&daemon) - before);
+        }
+        reads.push(fewest);
+    }
+    assert_eq!(reads[0], reads[1], "the longer page must not read more often");
 }
 
 #[test]

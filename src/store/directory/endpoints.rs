@@ -71,6 +71,23 @@ impl Endpoints for SqlStore {
         .await
     }
 
+    async fn endpoints_by_id(
+        &self,
+        organization: &OrganizationId,
+        ids: &[EndpointId],
+    ) -> Result<Vec<Endpoint>> {
+        let (db, organization) = (self.readers(), organization.to_string());
+        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+        self.run(async move {
+            let rows = endpoints_of(&organization)
+                .filter(endpoint::Column::Id.is_in(ids))
+                .all(&db)
+                .await?;
+            Ok(rows.into_iter().map(rows::endpoint).collect::<Result<_>>()?)
+        })
+        .await
+    }
+
     async fn endpoints(
         &self,
         organization: &OrganizationId,

@@ -7,14 +7,14 @@ use hookseal_core::id::{EndpointId, KeyId, OrganizationId};
 use hookseal_core::key::EncryptionKey;
 use hookseal_core::page::{Page, PageRequest};
 use hookseal_core::ports::Keys;
-use hookseal_entity::encryption_key;
+use hookseal_entity::{encryption_key, endpoint};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, Order,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
-use super::{endpoint_of, read_limit, record, touch_audience};
+use super::{endpoint_of, endpoints_of, read_limit, record, touch_audience};
 use crate::store::{Failure, SqlStore, begin_write, rows};
 
 #[async_trait]
@@ -86,6 +86,32 @@ impl Keys for SqlStore {
             record(&tx, &entry).await?;
             tx.commit().await?;
             Ok(Some(rows::key(key)?))
+        })
+        .await
+    }
+
+    async fn keys_of(
+        &self,
+        organization: &OrganizationId,
+        endpoints: &[EndpointId],
+    ) -> Result<Vec<EncryptionKey>> {
+        use encryption_key::Column::{EndpointId, Id};
+        let (db, organization) = (self.readers(), organization.to_string());
+        let asked: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
+        self.run(async move {
+            let owned: Vec<String> = endpoints_of(&organization)
+                .select_only()
+                .column(endpoint::Column::Id)
+                .filter(endpoint::Column::Id.is_in(asked))
+                .into_tuple()
+                .all(&db)
+                .await?;
+            let rows = encryption_key::Entity::find()
+                .filter(EndpointId.is_in(owned))
+                .order_by(Id, Order::Asc)
+                .all(&db)
+                .await?;
+            Ok(rows.into_iter().map(rows::key).collect::<Result<_>>()?)
         })
         .await
     }
