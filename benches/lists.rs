@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hookseal::crypto::SystemEntropy;
+use hookseal::feed::memory::MemoryFeed;
 use hookseal::store::{Connections, SqlStore};
 use hookseal_core::delivery::Status;
 use hookseal_core::gate::Reservation;
@@ -89,7 +90,9 @@ async fn filled(url: Option<&str>, directory: &std::path::Path) -> SqlStore {
         db.execute_unprepared("ANALYZE").await.unwrap();
     }
     let minter = Arc::new(Minter::new(Arc::new(SystemEntropy)));
-    SqlStore::start(connections, tokio::runtime::Handle::current(), Arc::new(Nobody), minter)
+    let runtime = tokio::runtime::Handle::current();
+    let feed = MemoryFeed::start(&runtime);
+    SqlStore::start(connections, runtime, Arc::new(Nobody), feed, minter)
 }
 
 async fn median(store: &SqlStore, filter: &DeliveryFilter, cursor: Option<String>) -> Duration {

@@ -15,7 +15,7 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
 use hookseal_core::ports::{
-    Blame, Clock, DeliveryRules, Dispatch, Rights, Sealer, Secret, Store, Upkeep, Vault,
+    Blame, Clock, DeliveryRules, Dispatch, Feed, Rights, Sealer, Secret, Store, Upkeep, Vault,
 };
 use hookseal_core::time::Timestamp;
 
@@ -24,7 +24,7 @@ use crate::actors::janitor::Janitor;
 use crate::actors::supervisor::{DrainAll, Supervisor};
 use crate::actors::switchboard::Switchboard;
 use crate::actors::{replacer, stager};
-use crate::api::{self, Api, KnownKeys, Meter, Readiness};
+use crate::api::{self, Api, KnownKeys, Lives, Meter, Readiness};
 use crate::clock::AnchoredClock;
 use crate::config::{Config, make_data_dir};
 use crate::courier::tls_config;
@@ -32,6 +32,7 @@ use crate::crypto::SystemEntropy;
 use crate::crypto::seal::JoseSealer;
 use crate::crypto::session::SessionVerifier;
 use crate::crypto::vault::{KeyVault, MasterKey};
+use crate::feed::memory::MemoryFeed;
 use crate::metrics;
 use crate::schedule::memory::MemorySchedule;
 use crate::store::{Connections, NodeLock, SqlStore, sqlite_file};
@@ -53,6 +54,7 @@ pub struct Foundation {
     minter: Arc<Minter>,
     vault: Arc<dyn Vault>,
     sealer: Arc<dyn Sealer>,
+    feed: Arc<dyn Feed>,
 }
 
 impl Foundation {
@@ -86,6 +88,7 @@ impl Foundation {
         .await?;
         Ok(Self {
             connections,
+            feed: MemoryFeed::start(&runtime),
             runtime,
             minter: Arc::new(Minter::new(Arc::new(SystemEntropy))),
             clock,
@@ -97,7 +100,8 @@ impl Foundation {
     /// The store, whose committed deliveries go to `dispatch`.
     fn store(&self, dispatch: Arc<dyn Dispatch>) -> Arc<dyn Store> {
         let (connections, runtime) = (self.connections.clone(), self.runtime.clone());
-        Arc::new(SqlStore::start(connections, runtime, dispatch, self.minter.clone()))
+        let (feed, minter) = (self.feed.clone(), self.minter.clone());
+        Arc::new(SqlStore::start(connections, runtime, dispatch, feed, minter))
     }
 
     /// The use cases but publishing, over `store`.
@@ -112,6 +116,7 @@ impl Foundation {
             targets: config.target_rules(),
             quotas: config.quotas,
             schedule: config.retry_schedule.clone(),
+            feed: self.feed.clone(),
             rights,
         })
     }
@@ -232,6 +237,7 @@ impl Daemon {
         let tools = Tools {
             store: store.clone(),
             schedule: Arc::new(MemorySchedule::default()),
+            feed: foundation.feed.clone(),
             vault: foundation.vault.clone(),
             clock: clock.clone(),
             rules: rules.clone(),
@@ -265,7 +271,7 @@ impl Daemon {
         }));
         actix::spawn(replacer::run(intake.clone(), switchboard.clone()));
         let api = Data::new(Api {
-            graphql: hookseal_graphql::schema(admin.clone(), intake.clone()),
+            graphql: hookseal_graphql::schema(admin.clone(), intake.clone(), config.introspection),
             admin,
             intake,
             openapi: api::openapi_document(config).to_string().into(),
@@ -278,6 +284,9 @@ impl Daemon {
             platform_key_hash: platform_key.map(|key| foundation.vault.hash_api_key(key.expose())),
             vault: foundation.vault.clone(),
             readiness: Readiness::default(),
+            lives: Lives::default(),
+            introspection: config.introspection,
+            development: config.dev,
             known_keys,
         });
         actix::spawn(flush_counts(api.clone()));

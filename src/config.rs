@@ -91,6 +91,8 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// Allows `http:` and loopback targets.
     pub dev: bool,
+    /// Whether callers may ask for the GraphQL schema.
+    pub introspection: bool,
     /// Networks that targets may resolve into though they are not public.
     pub allow_targets: Vec<Network>,
     /// A platform key that is accepted beside those in the database.
@@ -161,7 +163,8 @@ impl Config {
             database_url: settings.text("database_url"),
             master_key: settings.text("master_key").map(Secret::new),
             master_key_file: settings.text("master_key_file").map(PathBuf::from),
-            dev: settings.flag("dev")?,
+            dev: settings.flag("dev", false)?,
+            introspection: settings.flag("introspection", true)?,
             allow_targets: settings
                 .take("allow_targets", "networks such as 10.0.0.0/8,fd00::/8", |v| {
                     v.split(',').map(Network::parse).collect()
@@ -272,13 +275,13 @@ impl Settings {
         }
     }
 
-    fn flag(&mut self, name: &str) -> Result<bool> {
+    fn flag(&mut self, name: &str, default: bool) -> Result<bool> {
         let flag = self.take(name, "1, 0, true or false", |value| match value {
             "1" | "true" => Some(true),
             "0" | "false" => Some(false),
             _ => None,
         })?;
-        Ok(flag.unwrap_or(false))
+        Ok(flag.unwrap_or(default))
     }
 
     fn duration(

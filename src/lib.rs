@@ -10,6 +10,7 @@ pub mod config;
 pub mod courier;
 pub mod crypto;
 pub mod demo;
+pub mod feed;
 pub mod metrics;
 pub mod schedule;
 pub mod store;

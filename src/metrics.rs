@@ -87,6 +87,11 @@ pub static IN_FLIGHT: LazyLock<IntGauge> = LazyLock::new(|| {
     registered!(IntGauge::new("hookseal_attempts_in_flight", "Attempts in flight."))
 });
 
+/// Connections that watch.
+pub static LIVE_CONNECTIONS: LazyLock<IntGauge> = LazyLock::new(|| {
+    registered!(IntGauge::new("hookseal_live_connections", "WebSockets and event streams open."))
+});
+
 /// Claims whose holder was gone.
 pub static CLAIMS_LOST: LazyLock<IntCounter> = LazyLock::new(|| {
     registered!(IntCounter::new("hookseal_claims_lost_total", "Claims whose holder was gone."))
@@ -109,7 +114,7 @@ pub fn register() {
     for counter in [&EVENTS_ACCEPTED, &CLAIMS_LOST, &ACTOR_PANICS] {
         LazyLock::force(counter);
     }
-    for gauge in [&ACTORS, &IN_FLIGHT] {
+    for gauge in [&ACTORS, &IN_FLIGHT, &LIVE_CONNECTIONS] {
         LazyLock::force(gauge);
     }
     for histogram in

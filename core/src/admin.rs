@@ -13,16 +13,18 @@ use crate::delivery::{Attempt, Delivery, RequeueRefusal};
 use crate::endpoint::{Endpoint, EndpointFields, judge_name};
 use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, EventWithDeliveries, judge_idempotency_key};
+use crate::feed::Position;
 use crate::id::{ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, Minter, OrganizationId};
 use crate::key::{EncryptionKey, KeyFields};
 use crate::limits::{ENDPOINTS, KEYS};
 use crate::page::{Page, PageRequest};
 use crate::ports::{
-    AuditFilter, Clock, DeliveryFilter, Destination, EndpointFilter, EventFilter, Idempotency,
-    Inserted, Requeue, Rights, Sealer, Secret, Store, Vault,
+    AuditFilter, Clock, DeliveryFilter, Destination, EndpointFilter, EventFilter, Feed,
+    Idempotency, Inserted, Requeue, Rights, Sealer, Secret, Store, Vault,
 };
 use crate::retry::RetrySchedule;
 use crate::target::TargetRules;
+use crate::watch::{Wanted, Watch};
 
 /// How much an organization may have.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,8 @@ pub struct AdminParts {
     pub quotas: Quotas,
     /// Pauses of a schedule that is begun again.
     pub schedule: RetrySchedule,
+    /// What changed.
+    pub feed: Arc<dyn Feed>,
     /// Whoever believes what callers may do.
     pub rights: Arc<dyn Rights>,
 }
@@ -595,6 +599,16 @@ impl Admin {
     pub async fn attempts(&self, caller: &Caller, id: &DeliveryId) -> Result<Vec<Attempt>> {
         let mut found = self.attempts_of(caller, std::slice::from_ref(id)).await?;
         found.remove(id).ok_or(Error::NotFound(Thing::Delivery))
+    }
+
+    /// Watches the changes of the caller's organization: what comes after the cursor `after`, or from
+    /// now on.
+    pub fn watch(&self, caller: &Caller, wanted: Wanted, after: Option<String>) -> Result<Watch> {
+        let organization = caller.reader()?.clone();
+        let place = |cursor: String| Position::parse(&cursor).ok_or(Error::UnknownCursor);
+        let after = after.map(place).transpose()?;
+        let AdminParts { feed, store, .. } = &self.parts;
+        Ok(Watch::new(feed.clone(), store.clone(), organization, wanted, after))
     }
 
     /// All attempts of several deliveries; unknown ones have none.

@@ -20,6 +20,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{DeliveryId, EndpointId, EventId, KeyId, OrganizationId};
 use crate::limits::{CLAIM_SLACK, LOST_CLAIMS};
 use crate::outcome::{ErrorKind, Outcome, Verdict};
@@ -28,7 +30,7 @@ use crate::retry::RetrySchedule;
 use crate::time::Timestamp;
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Waits for its first or next attempt.
@@ -62,7 +64,7 @@ impl Status {
 }
 
 /// Why a delivery failed for good, where the retention reason cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureReason {
     /// The last attempt of the schedule failed.
@@ -131,11 +133,11 @@ impl Revocation {
 }
 
 /// Names the one life of the one actor that holds a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimToken(pub i64);
 
 /// The right to attempt a delivery, until a deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Who holds it.
     pub token: ClaimToken,
@@ -156,7 +158,7 @@ impl Claim {
 }
 
 /// One attempt that ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Just before sending where an answer came; the moment of recording where none did.
     pub at: Timestamp,
@@ -184,7 +186,7 @@ impl Attempt {
 }
 
 /// A delivery: one event on its way to one endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Its id, the same in every attempt.
     pub id: DeliveryId,
@@ -205,7 +207,7 @@ pub struct Delivery {
 }
 
 /// The part of a delivery that transitions change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Where it stands.
     pub status: Status,

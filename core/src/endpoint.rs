@@ -11,7 +11,7 @@ use crate::target::TargetRules;
 use crate::time::Timestamp;
 
 /// A place that an organization wants its events delivered to (contract 1.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Endpoint {
     /// Its id.
     pub id: EndpointId,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::delivery::Delivery;
@@ -430,7 +430,7 @@ fn compact(json: &str) -> (String, usize) {
 }
 
 /// An event as it is stored and shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Its id, the same in every delivery.
     pub id: EventId,

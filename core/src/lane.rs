@@ -224,6 +224,16 @@ impl Lane {
         true
     }
 
+    /// Whether the breaker holds attempts back at `now`.
+    pub fn breaker_is_open(&self, now: Timestamp) -> bool {
+        self.breaker.is_open(now)
+    }
+
+    /// Whether attempts flow as if nothing had happened.
+    pub fn breaker_is_closed(&self) -> bool {
+        self.breaker.is_closed()
+    }
+
     /// Places to lend through the gate now: all that is free while nothing waits, the breaker is
     /// closed and no rate limit holds. The lane counts them as lent.
     pub fn lend(&mut self) -> usize {

@@ -6,7 +6,8 @@
 //!    [`error`].
 //! 2. Policy: [`delivery`] (the machine), [`outcome`], [`retry`], [`retention`], [`lane`] with its
 //!    [`breaker`], [`pace`], [`gate`] and [`budget`], [`target`].
-//! 3. Use cases over [`ports`]: [`intake`], [`admin`].
+//! 3. What is told to those who watch: [`feed`], kept in [`order`] by tickets; [`watch`].
+//! 4. Use cases over [`ports`]: [`intake`], [`admin`].
 
 pub mod access;
 pub mod admin;
@@ -17,12 +18,14 @@ pub mod delivery;
 pub mod endpoint;
 pub mod error;
 pub mod event;
+pub mod feed;
 pub mod gate;
 pub mod id;
 pub mod intake;
 pub mod key;
 pub mod lane;
 pub mod limits;
+pub mod order;
 pub mod outcome;
 pub mod pace;
 pub mod page;
@@ -35,3 +38,4 @@ pub mod target;
 mod testing;
 pub mod throttle;
 pub mod time;
+pub mod watch;

@@ -84,6 +84,16 @@ pub const RESERVED_BYTES: usize = 64 * 1024;
 /// the rows instead.
 pub const SEALED_BYTES_IN_MEMORY: usize = 64 * 1024 * 1024;
 
+/// Changes that the feed keeps for those who come back.
+pub const FEED_CHANGES: usize = 32_768;
+
+/// Connections that watch at once; one more is refused.
+pub const LIVE_CONNECTIONS: usize = 16_384;
+/// Operations that one WebSocket runs at once.
+pub const LIVE_OPERATIONS: usize = 100;
+/// Largest message that a WebSocket takes, in bytes.
+pub const SOCKET_MESSAGE_BYTES: usize = 64 * 1024;
+
 /// Largest part of a receiver's answer that is read, in bytes.
 pub const ANSWER_BYTES: usize = 64 * 1024;
 /// What a claim outlives its attempt by.

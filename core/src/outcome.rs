@@ -6,7 +6,7 @@ use crate::limits::RETRY_AFTER_MAX;
 use crate::time::Timestamp;
 
 /// Why an attempt got no HTTP answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The deadline over the whole exchange passed.

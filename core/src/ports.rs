@@ -14,11 +14,13 @@ use crate::delivery::{Attempt, Claim, ClaimToken, Delivery, Progress, RequeueRef
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::event::{Event, EventWithDeliveries};
+use crate::feed::{After, Position};
 use crate::gate::Reservation;
 use crate::id::{
     ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, OrganizationId, PrivacyRequestId, SessionId,
 };
 use crate::key::{EncryptionKey, PublicJwk};
+use crate::order::Ticket;
 use crate::page::{Page, PageRequest};
 use crate::privacy::{Owed, PrivacyRequest, Withdrawal};
 use crate::retry::RetrySchedule;
@@ -215,8 +217,8 @@ pub struct Claimed {
 /// The end of a claim.
 #[derive(Clone, Debug)]
 pub struct Settlement {
-    /// The delivery.
-    pub id: DeliveryId,
+    /// The delivery, as it was claimed.
+    pub delivery: Delivery,
     /// The claim that must still stand.
     pub token: ClaimToken,
     /// The state to write.
@@ -695,6 +697,19 @@ pub trait Dispatch: Send + Sync {
     fn revoked(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>);
     /// A replacing event is owed.
     fn replacement_owed(&self);
+}
+
+/// What changed, for those who watch: a hint that can be thrown away, and says so.
+#[async_trait]
+pub trait Feed: Send + Sync {
+    /// A place in the order of commits; to be taken right before one, and filled right after.
+    fn ticket(&self) -> Ticket;
+    /// Behind all that there is.
+    fn head(&self) -> Position;
+    /// What came after `position`, a part at a time.
+    fn after(&self, position: Position) -> After;
+    /// Waits until there is something after `position`.
+    async fn moved(&self, position: Position);
 }
 
 /// Whoever believes what callers may do for a while.

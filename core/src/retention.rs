@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 pub const OVERDUE_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a payload is kept or gone; the closed enum of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetentionReason {
     /// Kept: attempts remain.
@@ -61,7 +61,7 @@ impl RetentionReason {
 }
 
 /// How long an undelivered payload stays for retry by hand: 0, 24, 72 or 168 hours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RetentionHours(u16);
 
 impl RetentionHours {

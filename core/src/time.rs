@@ -92,6 +92,14 @@ impl serde::Serialize for Timestamp {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: std::borrow::Cow<'de, str> = serde::Deserialize::deserialize(deserializer)?;
+        let rule = || serde::de::Error::custom("expected an RFC 3339 date-time that ends in Z");
+        Self::parse(&text).ok_or_else(rule)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

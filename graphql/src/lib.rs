@@ -1,5 +1,5 @@
 //! The GraphQL schema over `core`'s use cases; knows nothing of rows or HTTP. It reads and changes what
-//! REST reads and changes, for the same callers and with the same codes.
+//! REST reads and changes, for the same callers and with the same codes, and what changes can be watched.
 
 mod batches;
 mod inputs;
@@ -7,17 +7,20 @@ mod mutation;
 mod objects;
 mod query;
 mod refusal;
+mod subscription;
 
 use std::sync::Arc;
 
-use async_graphql::EmptySubscription;
+use async_graphql::http::GraphiQLSource;
 use hookseal_core::admin::Admin;
 use hookseal_core::intake::Intake;
 
-pub use async_graphql::{Request, Response};
+pub use async_graphql::{Request, Response, Value};
 pub use batches::{Batches, batches};
 pub use mutation::Mutation;
 pub use query::Query;
+pub use refusal::refused;
+pub use subscription::Subscription;
 
 /// Deepest nesting of a document.
 const DEPTH: usize = 10;
@@ -27,25 +30,30 @@ const COMPLEXITY: usize = 500;
 const DIRECTIVES: usize = 5;
 
 /// The schema.
-pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
 /// The schema over the use cases. Each request carries its [`hookseal_core::access::Caller`] and its
-/// [`batches`] as data.
-pub fn schema(admin: Arc<Admin>, intake: Arc<Intake>) -> Schema {
-    Schema::build(Query, Mutation, EmptySubscription)
+/// [`batches`] as data; `introspection` lets it ask for the schema itself.
+pub fn schema(admin: Arc<Admin>, intake: Arc<Intake>, introspection: bool) -> Schema {
+    let builder = Schema::build(Query, Mutation, Subscription)
         .data(admin)
         .data(intake)
         .limit_depth(DEPTH)
         .limit_recursive_depth(DEPTH)
         .limit_complexity(COMPLEXITY)
         .limit_directives(DIRECTIVES)
-        .disable_suggestions()
-        .finish()
+        .disable_suggestions();
+    if introspection { builder.finish() } else { builder.disable_introspection().finish() }
+}
+
+/// A page to try the schema at `path` on. It loads its scripts from a public host.
+pub fn graphiql(path: &str) -> String {
+    GraphiQLSource::build().endpoint(path).subscription_endpoint(path).finish()
 }
 
 /// The schema in its definition language.
 pub fn sdl() -> String {
-    Schema::build(Query, Mutation, EmptySubscription).finish().sdl()
+    Schema::build(Query, Mutation, Subscription).finish().sdl()
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ impl Mutation {
         let caller = caller(context, organization_id)?;
         let intake = intake(context)?;
         let test = async { intake.test(&caller, &EndpointId::parse("id", &id)?).await };
-        payload(test.await, Event)
+        payload(test.await, Event::read)
     }
 
     /// Registers an encryption key; it becomes the endpoint's only active one.
@@ -249,7 +249,7 @@ impl Mutation {
         let caller = caller(context, organization_id)?;
         let admin = admin(context)?;
         let replay = async { admin.replay(&caller, &EventId::parse("id", &id)?).await };
-        payload(replay.await, Event)
+        payload(replay.await, Event::read)
     }
 
     /// Makes an API key.
@@ -343,7 +343,7 @@ impl Mutation {
         platform(context)?;
         let intake = intake(context)?;
         let publish = async { intake.publish(input.try_into()?).await };
-        payload(publish.await, Event)
+        payload(publish.await, Event::read)
     }
 
     /// Publishes events, each accepted or refused alone; for the platform.
@@ -358,7 +358,7 @@ impl Mutation {
         let mut published = Vec::with_capacity(inputs.len());
         for input in inputs {
             let publish = async { intake.publish(input.try_into()?).await };
-            published.push(payload(publish.await, Event)?);
+            published.push(payload(publish.await, Event::read)?);
         }
         Ok(published)
     }

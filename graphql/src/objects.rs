@@ -428,39 +428,65 @@ impl Endpoint {
 }
 
 /// An event with its deliveries.
-pub(crate) struct Event(pub(crate) event::EventWithDeliveries);
+pub(crate) struct Event {
+    event: event::Event,
+    /// Read when asked for, where they did not come with the event.
+    deliveries: Option<Vec<delivery::Delivery>>,
+}
+
+impl Event {
+    /// An event that was read with its deliveries.
+    pub(crate) fn read(
+        event::EventWithDeliveries { event, deliveries }: event::EventWithDeliveries,
+    ) -> Self {
+        Self { event, deliveries: Some(deliveries) }
+    }
+
+    /// An event as the feed tells it.
+    pub(crate) fn published(event: event::Event) -> Self {
+        Self { event, deliveries: None }
+    }
+}
 
 #[Object]
 impl Event {
     /// Its id, the same in every delivery.
     async fn id(&self) -> ID {
-        ID(self.0.event.id.to_string())
+        ID(self.event.id.to_string())
     }
 
     /// Its type.
     #[graphql(name = "type")]
     async fn event_type(&self) -> &str {
-        &self.0.event.event_type
+        &self.event.event_type
     }
 
     /// What triggered it.
     async fn trigger_type(&self) -> &str {
-        &self.0.event.trigger_type
+        &self.event.trigger_type
     }
 
     /// The id of the trigger.
     async fn trigger_id(&self) -> &str {
-        &self.0.event.trigger_id
+        &self.event.trigger_id
     }
 
     /// When it was accepted.
     async fn created_at(&self) -> String {
-        self.0.event.created_at.to_string()
+        self.event.created_at.to_string()
     }
 
     /// Its deliveries, oldest first.
-    async fn deliveries(&self) -> Vec<Delivery> {
-        self.0.deliveries.iter().cloned().map(Delivery).collect()
+    async fn deliveries(&self, context: &Context<'_>) -> Result<Vec<Delivery>> {
+        let deliveries = match &self.deliveries {
+            Some(deliveries) => deliveries.clone(),
+            None => {
+                let id = (self.event.organization_id.clone(), self.event.id.clone());
+                let found = context.data::<DataLoader<Batches>>()?.load_one(id).await?;
+                found.map(|found| found.deliveries).unwrap_or_default()
+            }
+        };
+        Ok(deliveries.into_iter().map(Delivery).collect())
     }
 }
 
@@ -477,7 +503,7 @@ impl Delivery {
     /// Its event.
     async fn event(&self, context: &Context<'_>) -> Result<Option<Event>> {
         let id = (self.0.organization_id.clone(), self.0.event_id.clone());
-        Ok(context.data::<DataLoader<Batches>>()?.load_one(id).await?.map(Event))
+        Ok(context.data::<DataLoader<Batches>>()?.load_one(id).await?.map(Event::read))
     }
 
     /// Its endpoint; null once that is deleted.

@@ -72,7 +72,7 @@ impl Query {
     ) -> Result<Event> {
         let id = EventId::parse("id", &id).map_err(refused)?;
         let found = admin(context)?.event(&caller(context, organization_id)?, &id).await;
-        found.map(Event).map_err(refused)
+        found.map(Event::read).map_err(refused)
     }
 
     /// Events, newest first.
@@ -94,7 +94,7 @@ impl Query {
         };
         let page = page(first, after)?;
         let found = admin(context)?.events(&caller, &filter, &page).await.map_err(refused)?;
-        Ok(connection(found, |found| found.event.id.to_string(), Event))
+        Ok(connection(found, |found| found.event.id.to_string(), Event::read))
     }
 
     /// One delivery.

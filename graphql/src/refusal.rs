@@ -19,7 +19,7 @@ pub(crate) struct UserError {
 }
 
 /// An error of a use case as a field's error. Causes stay in the log.
-pub(crate) fn refused(error: Error) -> async_graphql::Error {
+pub fn refused(error: Error) -> async_graphql::Error {
     async_graphql::Error::new(error.to_string())
         .extend_with(|_, extensions| extensions.set("code", error.code()))
 }

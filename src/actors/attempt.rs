@@ -61,7 +61,7 @@ pub(super) async fn attempt(
     let progress = settled.expect("an attempt runs only while its delivery is claimed");
     let replaced = delivery.progress.last_attempt;
     let retry_at = progress.next_attempt_at;
-    let settlement = Settlement { id: delivery.id, token, progress, replaced };
+    let settlement = Settlement { delivery, token, progress, replaced };
     let stood = loop {
         match tools.store.settle(vec![settlement.clone()]).await {
             Ok(stood) => break stood.first().copied().unwrap_or(false),

@@ -13,6 +13,7 @@ use hookseal_core::budget::Share;
 use hookseal_core::delivery::{Claim, ClaimToken, Delivery, IllegalTransition, Progress};
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Error, Result};
+use hookseal_core::feed::{Change, EndpointChange};
 use hookseal_core::gate::Gate;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::lane::{Lane, LaneSettings, LaneSnapshot, Step};
@@ -124,6 +125,8 @@ pub struct EndpointActor {
     settling: usize,
     timer: Option<(Timestamp, SpawnHandle)>,
     quiet_since: Option<Timestamp>,
+    /// Whether it was told that the breaker opened.
+    tripped: bool,
     draining: bool,
     tools: Tools,
     courier: Rc<Courier>,
@@ -194,6 +197,7 @@ impl EndpointActor {
             settling: 0,
             timer: None,
             quiet_since: None,
+            tripped: false,
             draining: false,
             tools,
             courier,
@@ -423,6 +427,7 @@ impl EndpointActor {
             match landing {
                 Ok(Landing::Settled { delivered, retry_at }) => {
                     actor.lane.on_settled(&id, delivered, actor.tools.clock.now());
+                    actor.tell_of_breaker();
                     if let Some(at) = retry_at {
                         actor.schedule(id.clone(), at, context);
                     }
@@ -437,6 +442,21 @@ impl EndpointActor {
             }
             actor.pump(context);
         }));
+    }
+
+    /// Tells those who watch that the breaker opened, or that attempts flow again.
+    fn tell_of_breaker(&mut self) {
+        let now = self.tools.clock.now();
+        let change = match self.tripped {
+            false if self.lane.breaker_is_open(now) => EndpointChange::BreakerOpened,
+            true if self.lane.breaker_is_closed() => EndpointChange::BreakerClosed,
+            _ => return,
+        };
+        self.tripped = !self.tripped;
+        if let Some(Settings { endpoint, .. }) = &self.settings {
+            let change = Change::Endpoint(change, Arc::new(endpoint.clone()));
+            self.tools.feed.ticket().publish(vec![change]);
+        }
     }
 
     /// Puts a retry into the schedule: only now, since the lane passes over what it still flies.
@@ -476,7 +496,7 @@ impl EndpointActor {
             .into_iter()
             .filter_map(|delivery| {
                 let progress = end(&delivery.progress).ok()?;
-                Some(Settlement { id: delivery.id, token: self.token, progress, replaced: None })
+                Some(Settlement { delivery, token: self.token, progress, replaced: None })
             })
             .collect();
         if settlements.is_empty() {

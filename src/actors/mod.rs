@@ -20,7 +20,7 @@ pub mod switchboard;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hookseal_core::ports::{Clock, DeliveryRules, Schedule, Store, Vault};
+use hookseal_core::ports::{Clock, DeliveryRules, Feed, Schedule, Store, Vault};
 use hookseal_core::target::TargetRules;
 
 /// How long to wait before asking again a store that was away.
@@ -33,6 +33,8 @@ pub struct Tools {
     pub store: Arc<dyn Store>,
     /// Due times.
     pub schedule: Arc<dyn Schedule>,
+    /// What changed.
+    pub feed: Arc<dyn Feed>,
     /// Signing secrets.
     pub vault: Arc<dyn Vault>,
     /// Time.

@@ -12,10 +12,11 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use hookseal_core::access::Caller;
 use hookseal_core::error::{Error, Result};
-use hookseal_core::ports::Rights;
+use hookseal_core::ports::{Rights, Secret};
 use hookseal_core::time::Timestamp;
 use lru::LruCache;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Api;
@@ -24,7 +25,7 @@ use crate::clock::wall_seconds;
 use crate::crypto::session::Session;
 
 /// How long a key that was found is believed without asking again: a revoked one works no longer.
-const BELIEVED: Duration = Duration::from_secs(1);
+const BELIEVED: Duration = Duration::from_millis(300);
 /// Keys that are remembered.
 const REMEMBERED: usize = 4096;
 
@@ -83,24 +84,31 @@ impl Api {
     /// [`Error::Frozen`] with one of a frozen organization, [`Error::RateLimited`] after too many,
     /// [`Error::Denied`] for a cookie that another site sent along.
     pub(super) async fn caller(&self, request: &HttpRequest) -> Result<Caller> {
-        let caller = match bearer(request) {
-            Some(key) => self.bearer(key).await?,
-            None => {
-                let cookie = request.cookie(&self.session_cookie).ok_or(Error::Unauthenticated)?;
-                let member = self.member(cookie.value()).await?;
-                self.came_from_home(request)?;
-                member
-            }
-        };
+        let credential = Credential::of(request, &self.session_cookie)?;
+        let caller = self.identify(&credential).await?;
+        if let Credential::Cookie(_) = credential {
+            self.came_from_home(request, !request.method().is_safe())?;
+        }
         self.meter.admit(&caller, self.clock.now())?;
         Ok(caller)
     }
 
+    /// Whom a credential stands for now.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when nobody, [`Error::Frozen`] when his organization is frozen.
+    pub(super) async fn identify(&self, credential: &Credential) -> Result<Caller> {
+        match credential {
+            Credential::Bearer(key) => self.bearer(key.expose()).await,
+            Credential::Cookie(token) => self.member(token.expose()).await,
+        }
+    }
+
     /// Browsers send cookies along whoever asks: what changes anything must come from a dashboard or
-    /// from this host, and nobody else's page reads.
-    fn came_from_home(&self, request: &HttpRequest) -> Result<()> {
+    /// from this host, and say so; and nobody else's page reads.
+    pub(super) fn came_from_home(&self, request: &HttpRequest, must_say: bool) -> Result<()> {
         let Some(origin) = request.headers().get(header::ORIGIN) else {
-            return if request.method().is_safe() { Ok(()) } else { Err(Error::Denied) };
+            return if must_say { Err(Error::Denied) } else { Ok(()) };
         };
         let origin = origin.to_str().unwrap_or_default();
         let here = request.connection_info();
@@ -137,6 +145,39 @@ impl Api {
         let caller = self.admin.authenticate(&hash).await?;
         self.known_keys.remember(hash, caller.clone(), asked);
         Ok(caller)
+    }
+}
+
+/// What a caller proves himself with.
+#[derive(Clone, Debug)]
+pub(super) enum Credential {
+    /// An API key or a session token.
+    Bearer(Secret),
+    /// A session token that a browser keeps.
+    Cookie(Secret),
+}
+
+impl Credential {
+    /// That of a request; a bearer goes before a cookie.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] when there is none.
+    pub(super) fn of(request: &HttpRequest, cookie: &str) -> Result<Self> {
+        if let Some(key) = bearer(request) {
+            return Ok(Self::Bearer(Secret::new(key)));
+        }
+        let cookie = request.cookie(cookie).ok_or(Error::Unauthenticated)?;
+        Ok(Self::Cookie(Secret::new(cookie.value())))
+    }
+
+    /// That of the first message of a WebSocket, whose opener could send no header.
+    pub(super) fn of_init(payload: &Value) -> Option<Self> {
+        let members = payload.as_object()?;
+        let named = |(name, value): (&String, &Value)| {
+            let value = name.eq_ignore_ascii_case("authorization").then(|| value.as_str())??;
+            Some(Self::Bearer(Secret::new(after_bearer(value)?)))
+        };
+        members.iter().find_map(named)
     }
 }
 
@@ -180,7 +221,10 @@ entitled! {
 
 /// The text after `Bearer` and one space, trimmed (contract 7.1).
 fn bearer(request: &HttpRequest) -> Option<&str> {
-    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    after_bearer(request.headers().get(header::AUTHORIZATION)?.to_str().ok()?)
+}
+
+fn after_bearer(value: &str) -> Option<&str> {
     let key = value.strip_prefix("Bearer ")?.trim();
     (!key.is_empty()).then_some(key)
 }

@@ -24,29 +24,34 @@ mod schema;
 mod views;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use hookseal_core::admin::Admin;
 use hookseal_core::intake::Intake;
 use hookseal_core::ports::{Clock, Store, Vault};
+use tokio::sync::watch;
 
 pub use routes::{configure, cors, openapi_document, security_headers, timed};
 
 /// Whether the daemon takes requests, and why not.
 #[derive(Debug, Default)]
 pub struct Readiness {
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 impl Readiness {
     /// Says that the daemon drains: no new requests, please.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.send_replace(true);
     }
 
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        *self.draining.borrow()
+    }
+
+    /// Tells when the daemon begins to drain.
+    fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
     }
 }
 
@@ -78,6 +83,12 @@ pub struct Api {
     pub platform_key_hash: Option<String>,
     /// Whether the daemon takes requests.
     pub readiness: Readiness,
+    /// Places of those who watch.
+    pub lives: Lives,
+    /// Whether the GraphQL schema may be asked for.
+    pub introspection: bool,
+    /// Whether this is a developer's daemon.
+    pub development: bool,
     /// Keys that were found lately.
     pub known_keys: Arc<KnownKeys>,
 }
@@ -85,4 +96,5 @@ pub struct Api {
 use crate::crypto::session::SessionVerifier;
 
 pub use auth::KnownKeys;
+pub use graphql::Lives;
 pub use meter::Meter;

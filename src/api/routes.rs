@@ -191,7 +191,7 @@ fn integrators() -> Vec<PathRoutes> {
                 .by(Reader)
                 .with(&[CREATED_FROM, CREATED_TO]),
         ),
-        on("/graphql").post(
+        on("/graphql").undocumented(web::get().to(graphql::open)).post(
             graphql::execute,
             plain("graphql", "Run a GraphQL document", "application/json")
                 .by(Reader)
@@ -341,6 +341,11 @@ impl PathRoutes {
     {
         self.resource = self.resource.route(web::head().to(handler.clone()));
         self.method("GET", web::get().to(handler), operation)
+    }
+
+    /// A route that an OpenAPI document cannot tell of.
+    fn undocumented(self, route: Route) -> Self {
+        Self { resource: self.resource.route(route), ..self }
     }
 
     fn method(mut self, method: &'static str, route: Route, operation: Operation) -> Self {

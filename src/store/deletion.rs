@@ -6,6 +6,7 @@ use std::time::Duration;
 use hookseal_core::delivery::{Revocation, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{EndpointId, floor_id};
+use hookseal_core::ports::Feed;
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{
     api_key, audit_log, delivery, delivery_attempt, encryption_key, endpoint, event, organization,
@@ -19,6 +20,7 @@ use sea_orm::{
 
 use super::archive::having_status;
 use super::directory::touch_audience;
+use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::{Failure, SqlStore, begin_write, withdrawal};
 
@@ -67,6 +69,7 @@ pub(super) async fn erase_endpoints(
 /// they are very many.
 pub(super) async fn clear_endpoint(
     db: &DatabaseConnection,
+    feed: &dyn Feed,
     endpoint: &str,
     now: Timestamp,
 ) -> Result<usize, Failure> {
@@ -82,13 +85,14 @@ pub(super) async fn clear_endpoint(
                 .limit(BATCH as u64);
             let tx = begin_write(db).await?;
             let deliveries = locked(open, &tx, Busy::Wait).await?;
+            let mut news = News::default();
             for delivery in &deliveries {
                 let progress = delivery.progress.revoke(Revocation::EndpointDeleted, now);
                 let progress =
                     progress.map_err(|illegal| Error::broken("an open delivery", illegal))?;
-                write(&tx, delivery, progress, None).await?;
+                write(&tx, delivery, progress, None, &mut news).await?;
             }
-            tx.commit().await?;
+            news.commit(tx, feed).await?;
             cleared += deliveries.len();
             match deliveries.last() {
                 Some(delivery) if deliveries.len() == BATCH => last = delivery.id.to_string(),
@@ -133,7 +137,7 @@ pub(super) async fn organization(
 impl SqlStore {
     pub(super) async fn clear_endpoints(&self, now: Timestamp, limit: usize) -> Result<usize> {
         use endpoint::Column::{ClearedAtMs, DeletedAtMs, Id};
-        let db = self.writer();
+        let (db, feed) = (self.writer(), self.feed.clone());
         self.run(async move {
             let deleted: Vec<(String, i64)> = endpoint::Entity::find()
                 .select_only()
@@ -147,7 +151,7 @@ impl SqlStore {
                 .await?;
             let mut cleared = 0;
             for (id, deleted_at_ms) in deleted {
-                let written = clear_endpoint(&db, &id, now).await?;
+                let written = clear_endpoint(&db, &*feed, &id, now).await?;
                 cleared += written;
                 if written == 0 && deleted_at_ms < now.minus(LAST_ACCEPT).as_ms() {
                     endpoint::Entity::update_many()

@@ -14,6 +14,7 @@ mod deletion;
 mod directory;
 mod keyring;
 mod ledger;
+mod news;
 #[cfg(test)]
 mod plans;
 mod requeue;
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
-use hookseal_core::ports::Dispatch;
+use hookseal_core::ports::{Dispatch, Feed};
 use hookseal_migration::Migrator;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
@@ -288,6 +289,7 @@ pub struct SqlStore {
     runtime: tokio::runtime::Handle,
     ledger: ledger::Queue,
     dispatch: Arc<dyn Dispatch>,
+    feed: Arc<dyn Feed>,
     minter: Arc<Minter>,
 }
 
@@ -299,15 +301,23 @@ impl std::fmt::Debug for SqlStore {
 
 impl SqlStore {
     /// A store over `connections`, whose work runs on `runtime`. Deliveries and changed settings
-    /// are told to `dispatch` as soon as they are committed; `minter` names attempts of the history.
+    /// are told to `dispatch` as soon as they are committed, and all that changes to `feed`; `minter`
+    /// names attempts of the history.
     pub fn start(
         connections: Connections,
         runtime: tokio::runtime::Handle,
         dispatch: Arc<dyn Dispatch>,
+        feed: Arc<dyn Feed>,
         minter: Arc<Minter>,
     ) -> Self {
-        let ledger = ledger::start(&connections.ledger, &runtime, dispatch.clone(), minter.clone());
-        Self { connections, runtime, ledger, dispatch, minter }
+        let writer = ledger::Writer {
+            db: connections.ledger.clone(),
+            dispatch: dispatch.clone(),
+            feed: feed.clone(),
+            minter: minter.clone(),
+        };
+        let ledger = ledger::start(writer, &runtime);
+        Self { connections, runtime, ledger, dispatch, feed, minter }
     }
 
     fn readers(&self) -> DatabaseConnection {

@@ -7,12 +7,13 @@ use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Delivery, RequeueRefusal};
 use hookseal_core::error::Result;
 use hookseal_core::id::{Minter, OrganizationId};
-use hookseal_core::ports::{HandOver, Requeue};
+use hookseal_core::ports::{Feed, HandOver, Requeue};
 use hookseal_core::retry::RetrySchedule;
 use hookseal_entity::{delivery, event};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, Order, QueryFilter, QueryOrder};
 
 use super::directory::record;
+use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::{Failure, SqlStore, begin_write};
 
@@ -27,7 +28,7 @@ impl SqlStore {
         schedule: &RetrySchedule,
         entry: AuditEntry,
     ) -> Result<Requeued> {
-        let (db, dispatch) = (self.writer(), self.dispatch.clone());
+        let (db, dispatch, feed) = (self.writer(), self.dispatch.clone(), self.feed.clone());
         let work = Arc::new(Work {
             organization: organization.to_string(),
             what: what.clone(),
@@ -37,8 +38,9 @@ impl SqlStore {
         });
         self.run_again(move || {
             let (db, dispatch, work) = (db.clone(), dispatch.clone(), work.clone());
+            let feed = feed.clone();
             async move {
-                let requeued = work.transact(&db).await?;
+                let requeued = work.transact(&db, &*feed).await?;
                 let pass_on = requeued.iter().flatten().flatten().cloned();
                 let pass_on = pass_on.map(|delivery| HandOver { delivery, claimed: None });
                 dispatch.hand_over(pass_on.collect());
@@ -58,7 +60,11 @@ struct Work {
 }
 
 impl Work {
-    async fn transact(&self, db: &DatabaseConnection) -> Result<Requeued, Failure> {
+    async fn transact(
+        &self,
+        db: &DatabaseConnection,
+        feed: &dyn Feed,
+    ) -> Result<Requeued, Failure> {
         let tx = begin_write(db).await?;
         let ours = delivery::Entity::find()
             .filter(delivery::Column::OrganizationId.eq(&self.organization))
@@ -77,21 +83,21 @@ impl Work {
             }
         };
         let now = self.entry.created_at;
-        let mut requeued = Vec::new();
+        let (mut requeued, mut news) = (Vec::new(), News::default());
         for before in locked(ours, &tx, Busy::Wait).await? {
             match before.progress.requeue(&self.schedule, now) {
                 Err(refusal) => requeued.push(Err(refusal)),
                 Ok(progress) => {
                     let replaced = before.progress.last_attempt;
                     let replaced = replaced.map(|attempt| (self.minter.attempt(now), attempt));
-                    requeued.push(Ok(write(&tx, &before, progress, replaced).await?));
+                    requeued.push(Ok(write(&tx, &before, progress, replaced, &mut news).await?));
                 }
             }
         }
         if requeued.iter().any(Result::is_ok) {
             record(&tx, &self.entry).await?;
         }
-        tx.commit().await?;
+        news.commit(tx, feed).await?;
         Ok(Some(requeued))
     }
 }

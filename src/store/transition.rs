@@ -10,6 +10,7 @@ use sea_orm::{
     IntoActiveModel, QuerySelect, Select,
 };
 
+use super::news::News;
 use super::rows::{attempt_row, delivery_row};
 use super::{Failure, rows};
 
@@ -47,7 +48,9 @@ pub(super) async fn write(
     before: &Delivery,
     progress: Progress,
     replaced: Option<(AttemptId, Attempt)>,
+    news: &mut News,
 ) -> Result<Delivery, Failure> {
+    news.changed(before, &progress);
     let after = Delivery { progress, ..before.clone() };
     let row = delivery_row(&after).into_active_model();
     delivery::Entity::update(row.reset_all()).exec(tx).await?;

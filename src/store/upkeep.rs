@@ -18,6 +18,7 @@ use sea_orm::{
 };
 
 use super::deletion::{remove_delivery_rows, remove_old_sessions, remove_sessions_without_events};
+use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::withdrawal::on_revoked_attempts_ended;
 use super::{Failure, SqlStore, begin_write, broken_row};
@@ -133,7 +134,7 @@ impl Upkeep for SqlStore {
         blame: Blame,
     ) -> Result<usize> {
         use delivery::Column::{ClaimExpiresAtMs, Id, Status as StatusColumn};
-        let (db, dispatch) = (self.writer(), self.dispatch.clone());
+        let (db, dispatch, feed) = (self.writer(), self.dispatch.clone(), self.feed.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             let lapsed = delivery::Entity::find()
@@ -143,6 +144,7 @@ impl Upkeep for SqlStore {
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64);
             let lapsed = locked(lapsed, &tx, Busy::PassOver).await?;
+            let mut news = News::default();
             let retentions = endpoint_facts(&tx, &lapsed).await?;
             for delivery in &lapsed {
                 let retention = retentions
@@ -154,12 +156,12 @@ impl Upkeep for SqlStore {
                 };
                 let progress =
                     progress.map_err(|illegal| Error::broken("a claimed delivery", illegal))?;
-                write(&tx, delivery, progress, None).await?;
+                write(&tx, delivery, progress, None, &mut news).await?;
             }
             let revoked: Vec<_> =
                 lapsed.iter().filter(|delivery| delivery.progress.is_revoked_in_flight()).collect();
             let owed = on_revoked_attempts_ended(&tx, &revoked).await?;
-            tx.commit().await?;
+            news.commit(tx, &*feed).await?;
             if owed {
                 dispatch.replacement_owed();
             }
@@ -182,7 +184,7 @@ impl Upkeep for SqlStore {
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize> {
         use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
-        let db = self.writer();
+        let (db, feed) = (self.writer(), self.feed.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             let disabled = Query::select()
@@ -204,6 +206,7 @@ impl Upkeep for SqlStore {
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64);
             let candidates = locked(candidates, &tx, Busy::PassOver).await?;
+            let mut news = News::default();
             let facts = endpoint_facts(&tx, &candidates).await?;
             for delivery in &candidates {
                 let Some(expires_at) = delivery.progress.payload_expires_at else { continue };
@@ -216,11 +219,11 @@ impl Upkeep for SqlStore {
                             .progress
                             .expire(now)
                             .map_err(|illegal| Error::broken("an expired delivery", illegal))?;
-                        write(&tx, delivery, progress, None).await?;
+                        write(&tx, delivery, progress, None, &mut news).await?;
                     }
                 }
             }
-            tx.commit().await?;
+            news.commit(tx, &*feed).await?;
             Ok(candidates.len())
         })
         .await

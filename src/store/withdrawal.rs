@@ -9,7 +9,7 @@ use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Delivery, Revocation, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{EndpointId, EventId, OrganizationId, PrivacyRequestId, SessionId};
-use hookseal_core::ports::{Dispatch, Withdrawals};
+use hookseal_core::ports::{Dispatch, Feed, Withdrawals};
 use hookseal_core::privacy::{
     CANCELLED, Owed, PrivacyRequest, SessionOutcome, TerminalStanding, Withdrawal, WithdrawalState,
     next,
@@ -23,6 +23,7 @@ use sea_orm::{
 };
 
 use super::directory::record;
+use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::{Failure, SqlStore, alone, begin_write, rows};
 
@@ -63,12 +64,13 @@ impl Withdrawals for SqlStore {
         withdrawal: Withdrawal,
         entry: AuditEntry,
     ) -> Result<Option<PrivacyRequest>> {
-        let work = Arc::new((self.writer(), self.dispatch.clone(), withdrawal, entry));
+        let (dispatch, feed) = (self.dispatch.clone(), self.feed.clone());
+        let work = Arc::new((self.writer(), dispatch, feed, withdrawal, entry));
         self.run_again(move || {
             let work = work.clone();
             async move {
-                let (db, dispatch, withdrawal, entry) = &*work;
-                withdraw(db, &**dispatch, withdrawal, entry.clone()).await
+                let (db, dispatch, feed, withdrawal, entry) = &*work;
+                withdraw(db, &**dispatch, &**feed, withdrawal, entry.clone()).await
             }
         })
         .await
@@ -152,6 +154,7 @@ impl Withdrawals for SqlStore {
 async fn withdraw(
     db: &DatabaseConnection,
     dispatch: &dyn Dispatch,
+    feed: &dyn Feed,
     withdrawal: &Withdrawal,
     mut entry: AuditEntry,
 ) -> Result<Option<PrivacyRequest>, Failure> {
@@ -165,7 +168,8 @@ async fn withdraw(
     if row.privacy_request_id.is_some() {
         return shown(&tx, &row).await.map(Some);
     }
-    let marked = scrub(&tx, &row, withdrawal.withdrawn_at).await?;
+    let mut news = News::default();
+    let marked = scrub(&tx, &row, withdrawal.withdrawn_at, &mut news).await?;
     let outcome = withdrawal.outcome.as_str();
     row.privacy_request_id = Some(withdrawal.id.to_string());
     row.outcome = Some(outcome.to_owned());
@@ -187,7 +191,7 @@ async fn withdraw(
         entry.metadata.insert(name.to_owned(), count.into());
     }
     record(&tx, &entry).await?;
-    let committed = tx.commit().await;
+    let committed = news.commit(tx, feed).await;
     for delivery in marked {
         dispatch.revoked(&delivery.endpoint_id, vec![delivery.id]);
     }
@@ -227,6 +231,7 @@ async fn scrub(
     tx: &DatabaseTransaction,
     row: &verification_session::Model,
     now: Timestamp,
+    news: &mut News,
 ) -> Result<Vec<Delivery>, Failure> {
     let kept = concerned(&row.organization_id, &row.session_id)
         .filter(delivery::Column::PayloadScrubbedAtMs.is_null())
@@ -235,7 +240,7 @@ async fn scrub(
     for delivery in locked(kept, tx, Busy::Wait).await? {
         let progress = delivery.progress.revoke(Revocation::Withdrawn, now);
         let progress = progress.map_err(|illegal| Error::broken("a kept delivery", illegal))?;
-        let revoked = write(tx, &delivery, progress, None).await?;
+        let revoked = write(tx, &delivery, progress, None, news).await?;
         if revoked.progress.status == Status::Delivering {
             in_flight.push(revoked);
         }

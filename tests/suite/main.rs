@@ -13,6 +13,7 @@ mod foreign;
 mod graphql;
 mod leaks;
 mod listed_events;
+mod live;
 mod openapi;
 mod outage;
 mod parity;

@@ -86,7 +86,7 @@ fn settlement(delivery: &Delivery, token: i64, status: u16, now: Timestamp) -> S
         .settle(attempt, outcome.verdict(), &schedule, Default::default(), now)
         .unwrap();
     let replaced = delivery.progress.last_attempt;
-    Settlement { id: delivery.id.clone(), token: ClaimToken(token), progress, replaced }
+    Settlement { delivery: delivery.clone(), token: ClaimToken(token), progress, replaced }
 }
 
 async fn freeze(bench: &Bench, id: &OrganizationId) {
@@ -284,7 +284,7 @@ async fn of_two_ends_of_a_claim_the_first_is_the_end(bench: Bench) {
     let delivered = settlement(&flying, 1, 204, after(1));
     let progress = flying.progress.hand_back(after(1)).unwrap();
     let handed_back =
-        Settlement { id: sent.id.clone(), token: ClaimToken(1), progress, replaced: None };
+        Settlement { delivery: sent.clone(), token: ClaimToken(1), progress, replaced: None };
     let ends = vec![delivered, handed_back];
     assert_eq!(bench.store.settle(ends).await.unwrap(), [true, false]);
     assert_eq!(read(&bench, &sent).await.progress.status, Status::Succeeded);

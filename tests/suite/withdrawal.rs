@@ -81,7 +81,7 @@ impl Bench {
         let progress =
             delivery.progress.settle(attempt, outcome.verdict(), &schedule, Default::default(), T0);
         let settlement = Settlement {
-            id: delivery.id.clone(),
+            delivery: delivery.clone(),
             token: ClaimToken(1),
             progress: progress.unwrap(),
             replaced: delivery.progress.last_attempt,

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use hookseal_core::audit::AuditEntry;
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Conflict, Error, Result, Thing};
+use hookseal_core::feed::EndpointChange;
 use hookseal_core::id::{EndpointId, OrganizationId};
 use hookseal_core::key::EncryptionKey;
 use hookseal_core::page::{Page, PageRequest};
@@ -23,6 +24,7 @@ use sea_orm::{
 use super::{
     endpoint_of, endpoints_of, older_than, organizations, read_limit, record, touch_audience,
 };
+use crate::store::news::News;
 use crate::store::{Failure, SqlStore, begin_write, deletion, rows};
 
 #[async_trait]
@@ -35,6 +37,7 @@ impl Endpoints for SqlStore {
         entry: AuditEntry,
     ) -> Result<Inserted> {
         let (db, row) = (self.writer(), rows::endpoint_row(&new, idempotency.as_ref()));
+        let feed = self.feed.clone();
         self.run(async move {
             let tx = begin_write(&db).await?;
             // Also serializes endpoints of one organization, so that neither key nor quota is
@@ -52,7 +55,7 @@ impl Endpoints for SqlStore {
             }
             endpoint::Entity::insert(row.into_active_model()).exec_without_returning(&tx).await?;
             record(&tx, &entry).await?;
-            tx.commit().await?;
+            News::of_endpoint(EndpointChange::Created, new.endpoint).commit(tx, &*feed).await?;
             Ok(Inserted::New)
         })
         .await
@@ -123,7 +126,7 @@ impl Endpoints for SqlStore {
         entry: AuditEntry,
     ) -> Result<Option<Endpoint>> {
         let (db, organization, endpoint) = (self.writer(), organization.to_string(), id.clone());
-        let dispatch = self.dispatch.clone();
+        let (dispatch, feed) = (self.dispatch.clone(), self.feed.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             // Also serializes changes of one organization, so that none overwrites another.
@@ -136,11 +139,13 @@ impl Endpoints for SqlStore {
             let idempotency =
                 idempotency.map(|(key, fingerprint)| Idempotency { key, fingerprint });
             let Destination { endpoint: before, locked_secret } = rows::destination(row)?;
-            let changed = Destination { endpoint: change(before)?, locked_secret };
+            let changed = Destination { endpoint: change(before.clone())?, locked_secret };
+            let what = EndpointChange::between(&before, &changed.endpoint);
             let row = rows::endpoint_row(&changed, idempotency.as_ref()).into_active_model();
             endpoint::Entity::update(row.reset_all()).exec(&tx).await?;
             record(&tx, &entry).await?;
-            let committed = tx.commit().await;
+            let news = News::of_endpoint(what, changed.endpoint.clone());
+            let committed = news.commit(tx, &*feed).await;
             // Told here, so that it is told even if the caller is gone, or if the commit stands
             // though its acknowledgement was lost.
             dispatch.reconfigured(&endpoint);
@@ -157,22 +162,22 @@ impl Endpoints for SqlStore {
         entry: AuditEntry,
     ) -> Result<bool> {
         let (db, organization, id) = (self.writer(), organization.to_string(), id.clone());
-        let dispatch = self.dispatch.clone();
+        let (dispatch, feed) = (self.dispatch.clone(), self.feed.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             if !touch_audience(&tx, &organization).await? {
                 return Ok(false);
             }
-            if endpoint_of(&organization, id.as_str()).one(&tx).await?.is_none() {
-                return Ok(false);
-            }
+            let row = endpoint_of(&organization, id.as_str()).one(&tx).await?;
+            let Some(row) = row else { return Ok(false) };
             let now = entry.created_at;
             deletion::erase_endpoints(&tx, &[id.to_string()], now).await?;
             record(&tx, &entry).await?;
-            let committed = tx.commit().await;
+            let news = News::of_endpoint(EndpointChange::Deleted, rows::endpoint(row)?);
+            let committed = news.commit(tx, &*feed).await;
             dispatch.reconfigured(&id);
             committed?;
-            if let Err(failure) = deletion::clear_endpoint(&db, id.as_str(), now).await {
+            if let Err(failure) = deletion::clear_endpoint(&db, &*feed, id.as_str(), now).await {
                 // It is deleted; the janitor does the rest.
                 let error = Error::from(failure);
                 tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "not cleared yet");
@@ -193,7 +198,8 @@ impl Endpoints for SqlStore {
             DeletedAtMs, Id, OrganizationId, Revision, SigningSecret, UpdatedAtMs,
         };
         let (db, organization, endpoint) = (self.writer(), organization.to_string(), id.clone());
-        let (dispatch, locked_secret) = (self.dispatch.clone(), locked_secret.to_owned());
+        let (dispatch, feed) = (self.dispatch.clone(), self.feed.clone());
+        let locked_secret = locked_secret.to_owned();
         self.run(async move {
             let tx = begin_write(&db).await?;
             // A change of settings that runs beside this writes the whole row.
@@ -205,7 +211,7 @@ impl Endpoints for SqlStore {
                 .col_expr(UpdatedAtMs, Expr::value(entry.created_at.as_ms()))
                 .col_expr(Revision, Expr::col(Revision).add(1))
                 .filter(Id.eq(endpoint.as_str()))
-                .filter(OrganizationId.eq(organization))
+                .filter(OrganizationId.eq(&organization))
                 .filter(DeletedAtMs.is_null())
                 .exec(&tx)
                 .await?;
@@ -213,7 +219,8 @@ impl Endpoints for SqlStore {
                 return Ok(false);
             }
             record(&tx, &entry).await?;
-            let committed = tx.commit().await;
+            let news = updated(&tx, &organization, endpoint.as_str()).await?;
+            let committed = news.commit(tx, &*feed).await;
             // As with settings: told whatever is heard of the commit.
             dispatch.reconfigured(&endpoint);
             committed?;
@@ -285,6 +292,18 @@ pub(in crate::store) fn listed_endpoints(
         query = query.filter(Enabled.eq(enabled));
     }
     query.order_by(CreatedAtMs, Order::Desc).order_by(Id, Order::Desc)
+}
+
+/// The news that an endpoint was written, or one of its keys.
+pub(super) async fn updated(
+    tx: &DatabaseTransaction,
+    organization: &str,
+    id: &str,
+) -> Result<News, Failure> {
+    Ok(match endpoint_of(organization, id).one(tx).await? {
+        None => News::default(),
+        Some(row) => News::of_endpoint(EndpointChange::Updated, rows::endpoint(row)?),
+    })
 }
 
 /// The endpoint that the idempotency key of `row` stands for already.

@@ -14,6 +14,7 @@ use sea_orm::{
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 
+use super::endpoints::updated;
 use super::{endpoint_of, endpoints_of, read_limit, record, touch_audience};
 use crate::store::{Failure, SqlStore, begin_write, rows};
 
@@ -28,7 +29,7 @@ impl Keys for SqlStore {
     ) -> Result<()> {
         use encryption_key::Column::EndpointId;
         let (db, organization) = (self.writer(), organization.to_string());
-        let row = rows::key_row(key);
+        let (row, feed) = (rows::key_row(key), self.feed.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             // Also serializes registrations, so that one key is active at a time.
@@ -45,11 +46,13 @@ impl Keys for SqlStore {
                 return Err(Error::Conflict(Conflict::TooManyKeys).into());
             }
             deactivate_keys(&tx, &row.endpoint_id, false, row.created_at_ms).await?;
+            let endpoint = row.endpoint_id.clone();
             encryption_key::Entity::insert(row.into_active_model())
                 .exec_without_returning(&tx)
                 .await?;
             record(&tx, &entry).await?;
-            Ok(tx.commit().await?)
+            let news = updated(&tx, &organization, &endpoint).await?;
+            Ok(news.commit(tx, &*feed).await?)
         })
         .await
     }
@@ -62,6 +65,7 @@ impl Keys for SqlStore {
         mut entry: AuditEntry,
     ) -> Result<Option<EncryptionKey>> {
         let (db, organization, id) = (self.writer(), organization.to_string(), id.to_string());
+        let feed = self.feed.clone();
         self.run(async move {
             let tx = begin_write(&db).await?;
             if !touch_audience(&tx, &organization).await? {
@@ -84,7 +88,8 @@ impl Keys for SqlStore {
             let endpoint = key.endpoint_id.clone().into();
             entry.metadata.insert("webhook_endpoint_id".to_owned(), endpoint);
             record(&tx, &entry).await?;
-            tx.commit().await?;
+            let news = updated(&tx, &organization, &key.endpoint_id).await?;
+            news.commit(tx, &*feed).await?;
             Ok(Some(rows::key(key)?))
         })
         .await

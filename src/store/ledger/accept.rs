@@ -16,12 +16,14 @@ use sea_orm::{
 use super::{INSERT_ROWS, sessions};
 use crate::store::Failure;
 use crate::store::directory::record;
+use crate::store::news::News;
 use crate::store::rows::delivery_row;
 
 /// Inserts events, their sessions, deliveries and payloads.
 pub(super) async fn accept(
     tx: &DatabaseTransaction,
     acceptances: &[&Acceptance],
+    news: &mut News,
 ) -> Result<Vec<Accepted>, Failure> {
     if acceptances.is_empty() {
         return Ok(Vec::new());
@@ -66,6 +68,10 @@ pub(super) async fn accept(
     }
     let winners = undecided(acceptances, &verdicts);
     insert_deliveries(tx, winners.iter().flat_map(|acceptance| &acceptance.deliveries)).await?;
+    for acceptance in &winners {
+        news.accepted(&acceptance.event);
+        acceptance.deliveries.iter().for_each(|new| news.created(&new.delivery));
+    }
     for entry in winners.iter().filter_map(|acceptance| acceptance.entry.as_ref()) {
         record(tx, entry).await?;
     }

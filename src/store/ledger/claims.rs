@@ -14,6 +14,7 @@ use sea_orm::{
 };
 
 use super::{ClaimRequest, INSERT_ROWS};
+use crate::store::news::News;
 use crate::store::rows::{self, attempt_row, duration_ms};
 use crate::store::transition::{Busy, locked, write};
 use crate::store::withdrawal::on_revoked_attempts_ended;
@@ -24,6 +25,7 @@ use crate::store::{Failure, broken_row};
 pub(super) async fn claim(
     tx: &DatabaseTransaction,
     claims: &[&ClaimRequest],
+    news: &mut News,
 ) -> Result<HashMap<DeliveryId, Claimed>, Failure> {
     let mut rows: Vec<Vec<Value>> = Vec::new();
     for request in claims {
@@ -67,6 +69,7 @@ pub(super) async fn claim(
     let mut claimed = HashMap::with_capacity(payloads.len());
     for payload in payloads {
         if let Some(delivery) = deliveries.remove(&payload.delivery_id) {
+            news.claimed(&delivery);
             let sealed = Bytes::from(payload.jwe);
             claimed.insert(delivery.id.clone(), Claimed { delivery, sealed });
         }
@@ -87,6 +90,7 @@ pub(super) async fn settle(
     tx: &DatabaseTransaction,
     settlements: &[&Settlement],
     minter: &Minter,
+    news: &mut News,
 ) -> Result<Settled, Failure> {
     let mut settled = HashSet::with_capacity(settlements.len());
     for chunk in settlements.chunks(INSERT_ROWS) {
@@ -94,9 +98,14 @@ pub(super) async fn settle(
             settled.insert(row.try_get_by_index::<String>(0)?);
         }
     }
-    let stood: Vec<_> = settlements.iter().filter(|s| settled.contains(s.id.as_str())).collect();
-    let scrubbed: Vec<_> =
-        stood.iter().filter(|s| !s.progress.has_payload()).map(|s| s.id.as_str()).collect();
+    let stood: Vec<_> =
+        settlements.iter().filter(|s| settled.contains(s.delivery.id.as_str())).collect();
+    stood.iter().for_each(|s| news.changed(&s.delivery, &s.progress));
+    let scrubbed: Vec<_> = stood
+        .iter()
+        .filter(|s| !s.progress.has_payload())
+        .map(|s| s.delivery.id.as_str())
+        .collect();
     if !scrubbed.is_empty() {
         sealed_payload::Entity::delete_many()
             .filter(sealed_payload::Column::DeliveryId.is_in(scrubbed))
@@ -107,18 +116,19 @@ pub(super) async fn settle(
         .iter()
         .filter_map(|s| {
             let attempt = s.replaced.as_ref()?;
-            Some(attempt_row(&minter.attempt(s.progress.updated_at), &s.id, attempt))
+            Some(attempt_row(&minter.attempt(s.progress.updated_at), &s.delivery.id, attempt))
         })
         .map(IntoActiveModel::into_active_model)
         .collect();
     if !replaced.is_empty() {
         delivery_attempt::Entity::insert_many(replaced).exec_without_returning(tx).await?;
     }
-    let missed: Vec<_> = settlements.iter().filter(|s| !settled.contains(s.id.as_str())).collect();
+    let missed: Vec<_> =
+        settlements.iter().filter(|s| !settled.contains(s.delivery.id.as_str())).collect();
     let replacement_owed = match missed.as_slice() {
         [] => false,
         missed => {
-            let (ended, owed) = settle_revoked(tx, missed, minter).await?;
+            let (ended, owed) = settle_revoked(tx, missed, minter, news).await?;
             settled.extend(ended);
             owed
         }
@@ -132,9 +142,12 @@ async fn settle_revoked(
     tx: &DatabaseTransaction,
     settlements: &[&&Settlement],
     minter: &Minter,
+    news: &mut News,
 ) -> Result<(Vec<String>, bool), Failure> {
-    let by_id: HashMap<&str, &Settlement> =
-        settlements.iter().map(|settlement| (settlement.id.as_str(), **settlement)).collect();
+    let by_id: HashMap<&str, &Settlement> = settlements
+        .iter()
+        .map(|settlement| (settlement.delivery.id.as_str(), **settlement))
+        .collect();
     let rows = delivery::Entity::find()
         .filter(delivery::Column::Id.is_in(by_id.keys().copied()))
         .order_by(delivery::Column::Id, Order::Asc);
@@ -149,7 +162,7 @@ async fn settle_revoked(
         let progress = row.progress.unless_revoked(settlement.progress.clone());
         let at = progress.updated_at;
         let replaced = settlement.replaced.map(|attempt| (minter.attempt(at), attempt));
-        write(tx, row, progress, replaced).await?;
+        write(tx, row, progress, replaced, news).await?;
     }
     let owed = on_revoked_attempts_ended(tx, &rows.iter().collect::<Vec<_>>()).await?;
     Ok((rows.into_iter().map(|row| row.id.to_string()).collect(), owed))
@@ -179,7 +192,7 @@ fn settle_statement(tx: &DatabaseTransaction, settlements: &[&Settlement]) -> St
         let attempt = progress.last_attempt;
         let ms = |at: Option<Timestamp>| at.map(Timestamp::as_ms);
         vec![
-            settlement.id.as_str().into(),
+            settlement.delivery.id.as_str().into(),
             settlement.token.0.into(),
             progress.status.as_str().into(),
             i64::from(progress.attempt_count).into(),

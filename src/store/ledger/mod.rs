@@ -20,13 +20,15 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, Minter, OrganizationId};
 use hookseal_core::limits::{LEDGER_BATCH_BYTES, LEDGER_BATCH_ROWS, LEDGER_QUEUE};
 use hookseal_core::ports::{
-    Acceptance, Accepted, Claimed, Dispatch, HandOver, Ledger, NewDelivery, Requeue, Settlement,
+    Acceptance, Accepted, Claimed, Dispatch, Feed, HandOver, Ledger, NewDelivery, Requeue,
+    Settlement,
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
 use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::news::News;
 use super::{CONFLICT_RETRIES, Failure, SqlStore, begin_write};
 use crate::metrics;
 
@@ -75,14 +77,8 @@ impl Write {
 }
 
 /// Starts the writing task.
-pub(super) fn start(
-    db: &DatabaseConnection,
-    runtime: &tokio::runtime::Handle,
-    dispatch: Arc<dyn Dispatch>,
-    minter: Arc<Minter>,
-) -> Queue {
+pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> Queue {
     let (sender, receiver) = mpsc::channel(LEDGER_QUEUE);
-    let writer = Writer { db: db.clone(), dispatch, minter };
     runtime.spawn(writer.write_batches(receiver));
     Queue(sender)
 }
@@ -130,10 +126,11 @@ impl Ledger for SqlStore {
 }
 
 /// Writes batch after batch.
-struct Writer {
-    db: DatabaseConnection,
-    dispatch: Arc<dyn Dispatch>,
-    minter: Arc<Minter>,
+pub(super) struct Writer {
+    pub(super) db: DatabaseConnection,
+    pub(super) dispatch: Arc<dyn Dispatch>,
+    pub(super) feed: Arc<dyn Feed>,
+    pub(super) minter: Arc<Minter>,
 }
 
 impl Writer {
@@ -212,12 +209,13 @@ impl Writer {
         }
         // Two ends of one claim in one batch: the first is the end, as it would be in two batches.
         let mut ended = HashSet::new();
-        settlements.retain(|settlement| ended.insert((&settlement.id, settlement.token)));
+        settlements.retain(|settlement| ended.insert((&settlement.delivery.id, settlement.token)));
+        let mut news = News::default();
         let tx = begin_write(&self.db).await?;
-        let settled = claims::settle(&tx, &settlements, &self.minter).await?;
-        let claimed = claims::claim(&tx, &requests).await?;
-        let accepted = accept::accept(&tx, &acceptances).await?;
-        tx.commit().await?;
+        let settled = claims::settle(&tx, &settlements, &self.minter, &mut news).await?;
+        let claimed = claims::claim(&tx, &requests, &mut news).await?;
+        let accepted = accept::accept(&tx, &acceptances, &mut news).await?;
+        news.commit(tx, &*self.feed).await?;
         Ok(BatchOutcome { accepted, claimed, settled })
     }
 }
@@ -251,7 +249,8 @@ fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
                 let _ = reply.send(Ok(mine));
             }
             Write::Settle(settlements, reply) => {
-                let stood = settlements.iter().map(|s| settled.remove(s.id.as_str())).collect();
+                let stood =
+                    settlements.iter().map(|s| settled.remove(s.delivery.id.as_str())).collect();
                 let _ = reply.send(Ok(stood));
             }
         }

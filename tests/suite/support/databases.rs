@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hookseal::feed::memory::MemoryFeed;
 use hookseal::store::{Connections, SqlStore};
 use hookseal_core::gate::Reservation;
 use hookseal_core::id::{DeliveryId, EndpointId};
@@ -51,6 +52,7 @@ pub struct Bench {
     pub store: Arc<SqlStore>,
     pub connections: Connections,
     pub told: Arc<Recorder>,
+    pub feed: Arc<MemoryFeed>,
     _directory: tempfile::TempDir,
 }
 
@@ -80,8 +82,11 @@ impl Bench {
         let connections = Connections::open(url.as_deref(), directory.path()).await.unwrap();
         let told = Arc::new(Recorder::default());
         let runtime = tokio::runtime::Handle::current();
-        let store = Arc::new(SqlStore::start(connections.clone(), runtime, told.clone(), minter()));
-        Self { store, connections, told, _directory: directory }
+        let feed = MemoryFeed::start(&runtime);
+        let (dispatch, changes) = (told.clone(), feed.clone());
+        let store = SqlStore::start(connections.clone(), runtime, dispatch, changes, minter());
+        let store = Arc::new(store);
+        Self { store, connections, told, feed, _directory: directory }
     }
 }
 

@@ -5,3 +5,4 @@ pub mod databases;
 pub mod openapi;
 pub mod rows;
 pub mod sessions;
+pub mod socket;

@@ -1,0 +1,5 @@
+//! Adapters of the feed.
+
+mod window;
+
+pub mod memory;
