@@ -33,6 +33,7 @@ use crate::crypto::seal::JoseSealer;
 use crate::crypto::session::SessionVerifier;
 use crate::crypto::vault::{KeyVault, MasterKey};
 use crate::feed::memory::MemoryFeed;
+use crate::feed::redis::RedisFeed;
 use crate::metrics;
 use crate::schedule::memory::MemorySchedule;
 use crate::store::{Connections, NodeLock, SqlStore, sqlite_file};
@@ -88,7 +89,10 @@ impl Foundation {
         .await?;
         Ok(Self {
             connections,
-            feed: MemoryFeed::start(&runtime),
+            feed: match &config.redis_url {
+                Some(url) => RedisFeed::start(url.expose(), &runtime)?,
+                None => MemoryFeed::start(&runtime),
+            },
             runtime,
             minter: Arc::new(Minter::new(Arc::new(SystemEntropy))),
             clock,
@@ -203,6 +207,7 @@ pub struct Daemon {
     switchboard: Arc<Switchboard>,
     arbiters: Vec<Arbiter>,
     connections: Connections,
+    feed: Arc<dyn Feed>,
     drain_timeout: Duration,
     _database_lock: Option<File>,
     node_lock: Option<NodeLock>,
@@ -303,6 +308,7 @@ impl Daemon {
             switchboard,
             arbiters,
             connections,
+            feed: foundation.feed,
             drain_timeout: config.drain_timeout,
             _database_lock: database_lock,
             node_lock,
@@ -334,6 +340,7 @@ impl Daemon {
             arbiter.stop();
         }
         self.api.meter.flush(&*self.api.store).await;
+        self.feed.close().await;
         self.connections.close().await;
     }
 }

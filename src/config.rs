@@ -85,6 +85,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Another database than the embedded one.
     pub database_url: Option<String>,
+    /// Redis, for what several processes share.
+    pub redis_url: Option<Secret>,
     /// The master key, base64url of 32 bytes.
     pub master_key: Option<Secret>,
     /// A file that holds the master key.
@@ -161,6 +163,7 @@ impl Config {
                 .text("data_dir")
                 .map_or_else(|| "./hookseal-data".into(), PathBuf::from),
             database_url: settings.text("database_url"),
+            redis_url: settings.text("redis_url").map(Secret::new),
             master_key: settings.text("master_key").map(Secret::new),
             master_key_file: settings.text("master_key_file").map(PathBuf::from),
             dev: settings.flag("dev", false)?,

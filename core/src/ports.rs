@@ -710,6 +710,8 @@ pub trait Feed: Send + Sync {
     fn after(&self, position: Position) -> After;
     /// Waits until there is something after `position`.
     async fn moved(&self, position: Position);
+    /// Waits a moment until all that was told is kept.
+    async fn close(&self);
 }
 
 /// Whoever believes what callers may do for a while.

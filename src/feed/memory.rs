@@ -48,4 +48,6 @@ impl Feed for MemoryFeed {
     async fn moved(&self, position: Position) {
         self.window.moved(position).await;
     }
+
+    async fn close(&self) {}
 }

@@ -3,3 +3,4 @@
 mod window;
 
 pub mod memory;
+pub mod redis;

@@ -51,6 +51,22 @@ impl Window {
         }
     }
 
+    /// Adds what somebody else numbered; whatever does not follow begins anew.
+    pub(super) fn take_over(&self, epoch: u64, number: u64, changes: Vec<Change>) {
+        let mut ring = self.ring.write();
+        if ring.epoch() != epoch || ring.next() != number {
+            ring.restart(epoch, number);
+        }
+        ring.push(changes);
+        drop(ring);
+        self.grown.notify_one();
+    }
+
+    /// Number of the oldest batch in it.
+    pub(super) fn oldest(&self) -> u64 {
+        self.ring.read().oldest()
+    }
+
     /// Says that something may be missing: everything begins anew with batch number `next`.
     pub(super) fn restart(&self, epoch: u64, next: u64) {
         self.ring.write().restart(epoch, next);

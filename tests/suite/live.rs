@@ -7,6 +7,8 @@ use hookseal::demo::receiver::{Behaviour, Receiver};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Caller, Daemon, Home, Tenant};
+use crate::support::databases::new_postgres_database;
+use crate::support::redis::Redis;
 use crate::support::socket::{Said, Socket, events};
 
 const DELIVERIES: &str = "subscription($filter: DeliveryChangedFilter, $after: String) {
@@ -22,7 +24,11 @@ struct Stage {
 }
 
 fn stage() -> Stage {
-    let home = Home::new(&[]);
+    stage_on(&[])
+}
+
+fn stage_on(settings: &[(&str, &str)]) -> Stage {
+    let home = Home::new(settings);
     let daemon = home.start();
     let tenant = daemon.tenant();
     let receiver = Receiver::start(Behaviour::Accept);
@@ -142,8 +148,51 @@ fn a_filter_lets_through_what_it_names() {
 
 #[test]
 fn a_cursor_goes_on_where_it_was_and_nothing_is_missed_or_doubled() {
-    let stage = stage();
-    let Stage { tenant, .. } = &stage;
+    goes_on_where_it_was(&stage().tenant);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_does_on_postgres_with_redis() {
+    let redis = Redis::start();
+    let database = new_postgres_database().await;
+    let work = move || {
+        let redis_url = redis.url();
+        let stage = stage_on(&[
+            ("HOOKSEAL_DATABASE_URL", &database),
+            ("HOOKSEAL_REDIS_URL", &redis_url),
+            ("HOOKSEAL_MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        ]);
+        goes_on_where_it_was(&stage.tenant);
+        let (tenant, canary) = (&stage.tenant, "canary-of-the-feed");
+        let socket = Socket::of(&tenant.caller);
+        socket.subscribe("d", DELIVERIES, json!({}));
+        std::thread::sleep(Duration::from_millis(200));
+        tenant.publish("vs_last", json!({ "secret": canary }));
+        let cursor = loop {
+            let item = socket.item("d");
+            if item["change"] == "SETTLED" {
+                break item["cursor"].clone();
+            }
+        };
+        let stream: redis::Value = redis.ask(&["XRANGE", "hookseal:{feed}:stream", "-", "+"]);
+        let stream = format!("{stream:?}");
+        assert!(stream.contains("vs_last") && !stream.contains(canary));
+        // A restart in order is no gap.
+        let Stage { _home: home, daemon, .. } = stage;
+        assert!(daemon.terminate().success());
+        let daemon = home.start();
+        let caller = Caller::new(&daemon.url, &tenant.caller.key);
+        let socket = Socket::of(&caller);
+        socket.subscribe("d", DELIVERIES, json!({ "after": cursor }));
+        let tenant = Tenant { caller, platform: daemon.platform(), ..tenant.clone() };
+        tenant.publish("vs_after", json!({}));
+        let item = socket.item("d");
+        assert_eq!((&item["change"], &item["gap"]), (&json!("CREATED"), &json!(false)));
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+}
+
+fn goes_on_where_it_was(tenant: &Tenant) {
     let publisher = std::thread::spawn({
         let tenant = tenant.clone();
         move || {

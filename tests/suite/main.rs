@@ -9,6 +9,7 @@ mod contract;
 mod deletion;
 mod delivery;
 mod demo;
+mod feed;
 mod foreign;
 mod graphql;
 mod leaks;

@@ -3,6 +3,7 @@
 pub mod daemon;
 pub mod databases;
 pub mod openapi;
+pub mod redis;
 pub mod rows;
 pub mod sessions;
 pub mod socket;

@@ -1,0 +1,403 @@
+//! The feed across processes: one Redis stream, an entry for the changes of one or a few commits.
+//!
+//! ```text
+//! commits ─▶ order ─▶ outbox ─▶ writer: append.lua ─▶ stream ─▶ reader ─▶ window ─▶ those who watch
+//! ```
+//! Entries are numbered without holes within an epoch. Whatever may have been lost (a Redis that came back
+//! empty, a process that died with changes untold, an outbox that ran over) begins a new epoch, and everybody
+//! who watches is told of a gap. The stream is as long as the window: what it holds can be resumed from on
+//! any node, and survives a restart of the daemon.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hookseal_core::error::{Error, Result};
+use hookseal_core::feed::{After, Change, Position};
+use hookseal_core::limits::FEED_CHANGES;
+use hookseal_core::order::{Order, Ticket, Told};
+use hookseal_core::ports::Feed;
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamId, StreamRangeReply, StreamReadOptions, StreamReadReply};
+use redis::{AsyncCommands as _, AsyncConnectionConfig, Client, RedisResult, Script};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::window::{Window, new_epoch};
+
+/// The stream, and what is known of it. One hash tag keeps them together on a Redis Cluster.
+const STREAM: &str = "hookseal:{feed}:stream";
+const HEAD: &str = "hookseal:{feed}:head";
+const WRITERS: &str = "hookseal:{feed}:writers";
+/// Changes of one entry.
+const ENTRY_CHANGES: usize = 256;
+/// Entries that are read at once.
+const ENTRIES: usize = 256;
+/// How long a read waits for the next entry before it looks whether the stream is still the same.
+const WAIT: Duration = Duration::from_secs(1);
+/// How long Redis may take to answer anything else, or to be connected to.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait before asking again a Redis that was away.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long a stop waits for the outbox.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A feed over Redis.
+pub struct RedisFeed {
+    window: Arc<Window>,
+    order: Arc<Order>,
+    outbox: Arc<Outbox>,
+    client: Client,
+    tasks: [AbortHandle; 2],
+}
+
+impl Drop for RedisFeed {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl std::fmt::Debug for RedisFeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisFeed").field("window", &self.window).finish_non_exhaustive()
+    }
+}
+
+/// What is to be appended.
+#[derive(Debug, PartialEq)]
+enum Parcel {
+    Changes(Vec<Change>),
+    /// Something may be missing here.
+    Break,
+}
+
+/// What waits for Redis.
+#[derive(Debug)]
+struct Outbox {
+    /// Names this life of this process.
+    writer: String,
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    parcels: VecDeque<Parcel>,
+    changes: usize,
+    /// Whether an entry is on its way.
+    sending: bool,
+}
+
+impl Outbox {
+    fn put(&self, parcel: Parcel) {
+        let mut waiting = self.waiting.lock();
+        if let Parcel::Changes(changes) = &parcel {
+            waiting.changes += changes.len();
+        }
+        waiting.parcels.push_back(parcel);
+        // Redis has been away for long: nobody resumes over so many.
+        if waiting.changes > FEED_CHANGES {
+            waiting.parcels = VecDeque::from([Parcel::Break]);
+            waiting.changes = 0;
+        }
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    /// The next entry: changes of a few commits, and whether something may be missing before them.
+    fn take(&self) -> Option<(bool, Vec<Change>)> {
+        let mut waiting = self.waiting.lock();
+        let (mut broken, mut changes) = (false, Vec::new());
+        while let Some(parcel) = waiting.parcels.front() {
+            match parcel {
+                Parcel::Break if !changes.is_empty() => break,
+                Parcel::Break => broken = true,
+                Parcel::Changes(more)
+                    if changes.len() + more.len() > ENTRY_CHANGES && !changes.is_empty() =>
+                {
+                    break;
+                }
+                Parcel::Changes(_) => {}
+            }
+            if let Some(Parcel::Changes(more)) = waiting.parcels.pop_front() {
+                waiting.changes -= more.len();
+                changes.extend(more);
+            }
+        }
+        waiting.sending = broken || !changes.is_empty();
+        waiting.sending.then_some((broken, changes))
+    }
+
+    fn is_empty(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.parcels.is_empty() && !waiting.sending
+    }
+}
+
+impl RedisFeed {
+    /// A feed over the Redis at `url`, served by tasks on `runtime`. A Redis that is away is waited for.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `url` is none.
+    pub fn start(url: &str, runtime: &tokio::runtime::Handle) -> Result<Arc<Self>> {
+        let client = Client::open(url)
+            .map_err(|_| Error::invalid("redis_url", "a redis: URL such as redis://127.0.0.1"))?;
+        let window = Window::open(runtime);
+        let outbox = Arc::new(Outbox {
+            writer: format!("{:016x}", rand::random::<u64>()),
+            waiting: Mutex::default(),
+            filled: Notify::new(),
+        });
+        let order = Order::new({
+            let outbox = outbox.clone();
+            move |told| match told {
+                Told::Changes(changes) if changes.is_empty() => {}
+                Told::Changes(changes) => outbox.put(Parcel::Changes(changes)),
+                Told::Unknown => outbox.put(Parcel::Break),
+            }
+        });
+        let writer =
+            Writer { client: client.clone(), outbox: outbox.clone(), window: window.clone() };
+        let reader = Reader {
+            client: client.clone(),
+            outbox: outbox.clone(),
+            window: window.clone(),
+            last: None,
+        };
+        let tasks = [
+            runtime.spawn(writer.run()).abort_handle(),
+            runtime.spawn(reader.run()).abort_handle(),
+        ];
+        Ok(Arc::new(Self { window, order, outbox, client, tasks }))
+    }
+
+    async fn sign_off(&self) -> RedisResult<()> {
+        let mut connection = connect(&self.client, PATIENCE).await?;
+        connection.hdel(WRITERS, &self.outbox.writer).await
+    }
+}
+
+#[async_trait]
+impl Feed for RedisFeed {
+    fn ticket(&self) -> Ticket {
+        self.order.ticket()
+    }
+
+    fn head(&self) -> Position {
+        self.window.head()
+    }
+
+    fn after(&self, position: Position) -> After {
+        self.window.after(position)
+    }
+
+    async fn moved(&self, position: Position) {
+        self.window.moved(position).await;
+    }
+
+    async fn close(&self) {
+        let told = async {
+            while !self.outbox.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            self.sign_off().await
+        };
+        // Whoever starts next finds the name, and tells of a gap.
+        match tokio::time::timeout(FAREWELL, told).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the feed was not ended in order"),
+            Err(_) => tracing::warn!("the feed was not ended in order: Redis is away"),
+        }
+    }
+}
+
+async fn connect(client: &Client, patience: Duration) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(patience));
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+/// Appends what commits tell.
+struct Writer {
+    client: Client,
+    outbox: Arc<Outbox>,
+    window: Arc<Window>,
+}
+
+impl Writer {
+    async fn run(self) {
+        let append = Script::new(include_str!("append.lua"));
+        let mut connection = self.connected().await;
+        loop {
+            match self.is_whole(&mut connection).await {
+                Ok(true) => break,
+                // The stream is new, or somebody died with changes untold.
+                Ok(false) => {
+                    self.outbox.put(Parcel::Break);
+                    break;
+                }
+                Err(_) => connection = self.connected().await,
+            }
+        }
+        let mut sequence = 0_u64;
+        loop {
+            let Some((broken, changes)) = self.outbox.take() else {
+                self.outbox.filled.notified().await;
+                continue;
+            };
+            sequence += 1;
+            let changes = serde_json::to_string(&changes).expect("changes always serialize");
+            loop {
+                let oldest = self.window.oldest();
+                let appended: RedisResult<()> = append
+                    .key(STREAM)
+                    .key(HEAD)
+                    .key(WRITERS)
+                    .arg(&self.outbox.writer)
+                    .arg(sequence)
+                    .arg(u8::from(broken))
+                    .arg(new_epoch().to_string())
+                    .arg(oldest)
+                    .arg(&changes)
+                    .invoke_async(&mut connection)
+                    .await;
+                match appended {
+                    Ok(()) => break,
+                    // The number of the entry keeps it from being appended twice.
+                    Err(error) => {
+                        tracing::warn!(%error, "the feed was not appended to");
+                        tokio::time::sleep(PAUSE).await;
+                        connection = self.connected().await;
+                    }
+                }
+            }
+            self.outbox.waiting.lock().sending = false;
+        }
+    }
+
+    async fn connected(&self) -> MultiplexedConnection {
+        loop {
+            match connect(&self.client, PATIENCE).await {
+                Ok(connection) => return connection,
+                Err(error) => {
+                    tracing::warn!(%error, "Redis is away");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Whether the stream is there and every process before signed off; strikes out those that did not.
+    async fn is_whole(&self, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+        let left: Vec<String> = connection.hkeys(WRITERS).await?;
+        if left.is_empty() {
+            return connection.hexists(HEAD, "epoch").await;
+        }
+        let () = connection.hdel(WRITERS, left).await?;
+        Ok(false)
+    }
+}
+
+/// The last entry that was read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Last {
+    number: u64,
+    /// Of its content: a Redis that lost the latest entries gives their numbers again.
+    hash: u64,
+}
+
+/// Follows the stream.
+struct Reader {
+    client: Client,
+    outbox: Arc<Outbox>,
+    window: Arc<Window>,
+    last: Option<Last>,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        loop {
+            if let Err(error) = self.follow().await {
+                tracing::warn!(%error, "the feed was not read");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Reads from where it was, if the stream is still that which it was.
+    async fn follow(&mut self) -> RedisResult<()> {
+        let mut connection = connect(&self.client, PATIENCE + WAIT).await?;
+        if let Some(last) = self.last {
+            let found = entry(&mut connection, last.number).await?;
+            if found.is_none_or(|found| hash(&found) != last.hash) {
+                return self.lose(&mut connection).await;
+            }
+        }
+        let wait = usize::try_from(WAIT.as_millis()).unwrap_or(usize::MAX);
+        let options = StreamReadOptions::default().block(wait).count(ENTRIES);
+        loop {
+            let number = self.last.map_or(0, |last| last.number);
+            let after = format!("{number}-{}", u64::MAX);
+            let read: Option<StreamReadReply> =
+                connection.xread_options(&[STREAM], &[after], &options).await?;
+            let entries = read.into_iter().flat_map(|read| read.keys).flat_map(|key| key.ids);
+            let mut silent = true;
+            for entry in entries {
+                silent = false;
+                self.take_in(&entry);
+            }
+            if silent {
+                let number: Option<u64> = connection.hget(HEAD, "number").await?;
+                if number.unwrap_or(0) < self.last.map_or(0, |last| last.number) {
+                    return self.lose(&mut connection).await;
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, entry: &StreamId) {
+        let number = entry.id.split('-').next().and_then(|number| number.parse().ok());
+        let (Some(number), Some(epoch)) = (number, entry.get::<u64>("epoch")) else { return };
+        let last = Last { number, hash: hash(entry) };
+        self.last = Some(last);
+        let changes = entry.get::<String>("changes").unwrap_or_default();
+        match serde_json::from_str(&changes) {
+            Ok(changes) => self.window.take_over(epoch, number, changes),
+            // Written by another version of this program.
+            Err(error) => {
+                tracing::warn!(%error, "an entry of the feed was not understood");
+                self.window.restart(new_epoch(), number + 1);
+            }
+        }
+    }
+
+    /// The stream is another one: says so to everybody, and begins at its end.
+    async fn lose(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        tracing::warn!("Redis lost the feed; those who watch are told");
+        let newest: StreamRangeReply = connection.xrevrange_count(STREAM, "+", "-", 1).await?;
+        let number = |entry: &StreamId| entry.id.split('-').next()?.parse().ok();
+        let newest = newest.ids.first();
+        self.last =
+            newest.and_then(|entry| Some(Last { number: number(entry)?, hash: hash(entry) }));
+        self.outbox.put(Parcel::Break);
+        Ok(())
+    }
+}
+
+async fn entry(
+    connection: &mut MultiplexedConnection,
+    number: u64,
+) -> RedisResult<Option<StreamId>> {
+    let id = format!("{number}-0");
+    let found: StreamRangeReply = connection.xrange(STREAM, &id, &id).await?;
+    Ok(found.ids.into_iter().next())
+}
+
+fn hash(entry: &StreamId) -> u64 {
+    let content = (entry.get::<String>("epoch"), entry.get::<String>("changes"));
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(content)
+}
