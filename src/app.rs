@@ -11,6 +11,7 @@ use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use hookseal_core::admin::{Admin, AdminParts};
+use hookseal_core::cluster::Cluster;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
@@ -109,7 +110,13 @@ impl Foundation {
     }
 
     /// The use cases but publishing, over `store`.
-    fn admin(&self, config: &Config, store: Arc<dyn Store>, rights: Arc<dyn Rights>) -> Admin {
+    fn admin(
+        &self,
+        config: &Config,
+        store: Arc<dyn Store>,
+        cluster: Arc<dyn Cluster>,
+        rights: Arc<dyn Rights>,
+    ) -> Admin {
         Admin::new(AdminParts {
             store,
             sealer: self.sealer.clone(),
@@ -121,6 +128,7 @@ impl Foundation {
             quotas: config.quotas,
             schedule: config.retry_schedule.clone(),
             feed: self.feed.clone(),
+            cluster,
             rights,
         })
     }
@@ -128,8 +136,8 @@ impl Foundation {
     /// The use cases for a command that runs beside a daemon or without one.
     pub fn into_admin(self, config: &Config) -> Admin {
         let switchboard = Switchboard::new(self.clock.clone(), config.attempt_timeout);
-        let store = self.store(switchboard);
-        self.admin(config, store, Arc::new(KnownKeys::default()))
+        let store = self.store(switchboard.clone());
+        self.admin(config, store, switchboard, Arc::new(KnownKeys::default()))
     }
 }
 
@@ -258,7 +266,12 @@ impl Daemon {
         actix::spawn(stager::run(tools, switchboard.clone()));
 
         let known_keys = Arc::new(KnownKeys::default());
-        let admin = Arc::new(foundation.admin(config, store.clone(), known_keys.clone()));
+        let admin = Arc::new(foundation.admin(
+            config,
+            store.clone(),
+            switchboard.clone(),
+            known_keys.clone(),
+        ));
         let first_platform_key = match config.platform_key {
             Some(_) => None,
             None => admin.create_first_platform_key().await?,
@@ -340,6 +353,7 @@ impl Daemon {
             arbiter.stop();
         }
         self.api.meter.flush(&*self.api.store).await;
+        while let Ok(1..) = self.api.store.keep_tallies(Timestamp::MAX).await {}
         self.feed.close().await;
         self.connections.close().await;
     }

@@ -163,7 +163,11 @@ impl Config {
                 .text("data_dir")
                 .map_or_else(|| "./hookseal-data".into(), PathBuf::from),
             database_url: settings.text("database_url"),
-            redis_url: settings.text("redis_url").map(Secret::new),
+            redis_url: settings.take(
+                "redis_url",
+                "a redis: URL such as redis://127.0.0.1",
+                |v| redis::Client::open(v).is_ok().then(|| Secret::new(v)),
+            )?,
             master_key: settings.text("master_key").map(Secret::new),
             master_key_file: settings.text("master_key_file").map(PathBuf::from),
             dev: settings.flag("dev", false)?,
@@ -208,9 +212,6 @@ impl Config {
                 .unwrap_or(LogFormat::Text),
             catalogue: settings.catalogue()?,
         };
-        if settings.text("redis_url").is_some() {
-            return Err(Error::invalid("redis_url", "nothing: the schedule is kept in process"));
-        }
         settings.nothing_left()?;
         Ok(config)
     }
@@ -378,7 +379,7 @@ mod tests {
             ("session_cookie",             "a=b"),
             ("dashboard_origins",          "https://a.example/path"),
             ("dashboard_origins",          "ftp://a.example"),
-            ("redis_url",                  "redis://localhost"),
+            ("redis_url",                  "http://localhost"),
             ("lissten",                    "127.0.0.1:1"),
         ] {
             match read("", &[(name, value)]) {

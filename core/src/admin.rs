@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -9,22 +10,28 @@ use crate::access::{
     ApiKey, ApiKeyChangeFields, ApiKeyFields, Caller, Organization, OrganizationChange,
 };
 use crate::audit::{Action, Actor, AuditEntry};
-use crate::delivery::{Attempt, Delivery, RequeueRefusal};
+use crate::cluster::{Cluster, Node};
+use crate::delivery::{Attempt, Delivery, RequeueRefusal, Status};
 use crate::endpoint::{Endpoint, EndpointFields, judge_name};
 use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, EventWithDeliveries, judge_idempotency_key};
 use crate::feed::Position;
 use crate::id::{ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, Minter, OrganizationId};
 use crate::key::{EncryptionKey, KeyFields};
-use crate::limits::{ENDPOINTS, KEYS};
+use crate::limits::{ENDPOINTS, KEYS, STATISTICS_SPAN};
 use crate::page::{Page, PageRequest};
 use crate::ports::{
     AuditFilter, Clock, DeliveryFilter, Destination, EndpointFilter, EventFilter, Feed,
     Idempotency, Inserted, Requeue, Rights, Sealer, Secret, Store, Vault,
 };
 use crate::retry::RetrySchedule;
+use crate::statistics::{Scope, Span, Statistics};
 use crate::target::TargetRules;
+use crate::time::Timestamp;
 use crate::watch::{Wanted, Watch};
+
+/// What statistics tell of where no span of time is named.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// How much an organization may have.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +71,8 @@ pub struct AdminParts {
     pub schedule: RetrySchedule,
     /// What changed.
     pub feed: Arc<dyn Feed>,
+    /// Who serves.
+    pub cluster: Arc<dyn Cluster>,
     /// Whoever believes what callers may do.
     pub rights: Arc<dyn Rights>,
 }
@@ -609,6 +618,49 @@ impl Admin {
         let after = after.map(place).transpose()?;
         let AdminParts { feed, store, .. } = &self.parts;
         Ok(Watch::new(feed.clone(), store.clone(), organization, wanted, after))
+    }
+
+    /// How deliveries of the caller's organization went in a span of time, for each scope.
+    pub async fn statistics(
+        &self,
+        caller: &Caller,
+        scopes: &[Scope],
+        span: Span,
+    ) -> Result<HashMap<Scope, Statistics>> {
+        let Span { from, to } = span;
+        self.parts.store.statistics(caller.reader()?, scopes, from, to).await
+    }
+
+    /// The span that statistics are asked for: an hour up to now, where nothing else is said.
+    pub fn span(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Span> {
+        let to = to.unwrap_or_else(|| self.parts.clock.now());
+        let from = from.unwrap_or_else(|| to.minus(HOUR));
+        if from > to || to.since(from) > STATISTICS_SPAN {
+            return Err(Error::invalid("from", "an instant up to 7 days before to"));
+        }
+        Ok(Span { from, to })
+    }
+
+    /// The latest deliveries of several endpoints, newest first; unknown ones have none.
+    pub async fn latest_deliveries(
+        &self,
+        caller: &Caller,
+        endpoints: &[EndpointId],
+        status: Option<Status>,
+        most: usize,
+    ) -> Result<HashMap<EndpointId, Vec<Delivery>>> {
+        self.parts.store.latest_deliveries(caller.reader()?, endpoints, status, most).await
+    }
+
+    /// The processes that serve; for the platform.
+    pub async fn nodes(&self, caller: &Caller) -> Result<Vec<Node>> {
+        caller.platform()?;
+        Ok(self.parts.cluster.nodes().await)
+    }
+
+    /// The organization that the caller works in.
+    pub async fn own_organization(&self, caller: &Caller) -> Result<Organization> {
+        self.organization(caller.reader()?).await
     }
 
     /// All attempts of several deliveries; unknown ones have none.

@@ -6,7 +6,8 @@
 //!    [`error`].
 //! 2. Policy: [`delivery`] (the machine), [`outcome`], [`retry`], [`retention`], [`lane`] with its
 //!    [`breaker`], [`pace`], [`gate`] and [`budget`], [`target`].
-//! 3. What is told to those who watch: [`feed`], kept in [`order`] by tickets; [`watch`].
+//! 3. What is told to those who watch: [`feed`], kept in [`order`] by tickets; [`watch`]; and what it comes to, [`statistics`],
+//!    [`cluster`].
 //! 4. Use cases over [`ports`]: [`intake`], [`admin`].
 
 pub mod access;
@@ -14,6 +15,7 @@ pub mod admin;
 pub mod audit;
 pub mod breaker;
 pub mod budget;
+pub mod cluster;
 pub mod delivery;
 pub mod endpoint;
 pub mod error;
@@ -33,6 +35,7 @@ pub mod ports;
 pub mod privacy;
 pub mod retention;
 pub mod retry;
+pub mod statistics;
 pub mod target;
 #[cfg(test)]
 mod testing;

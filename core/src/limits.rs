@@ -87,6 +87,11 @@ pub const SEALED_BYTES_IN_MEMORY: usize = 64 * 1024 * 1024;
 /// Changes that the feed keeps for those who come back.
 pub const FEED_CHANGES: usize = 32_768;
 
+/// How long statistics are kept.
+pub const TALLIES_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
+/// Longest span of time that statistics are asked for.
+pub const STATISTICS_SPAN: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Connections that watch at once; one more is refused.
 pub const LIVE_CONNECTIONS: usize = 16_384;
 /// Operations that one WebSocket runs at once.
@@ -105,6 +110,7 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// What we tell callers to wait when we are full or cut off.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+const _: () = assert!(STATISTICS_SPAN.as_secs() < TALLIES_KEPT.as_secs());
 const _: () = assert!(PAGE <= PAGE_MAX);
 const _: () = assert!(WINDOW <= WINDOW_MAX && WINDOW_MAX <= LANE_QUEUE);
 const _: () = assert!(WINDOW_MAX < ENDPOINT_MAILBOX);

@@ -24,6 +24,7 @@ use crate::order::Ticket;
 use crate::page::{Page, PageRequest};
 use crate::privacy::{Owed, PrivacyRequest, Withdrawal};
 use crate::retry::RetrySchedule;
+use crate::statistics::{Scope, Statistics};
 use crate::time::Timestamp;
 
 /// Wall time that never jumps while the process lives.
@@ -560,6 +561,14 @@ pub trait Archive: Send + Sync {
         organization: &OrganizationId,
         ids: &[DeliveryId],
     ) -> Result<HashMap<DeliveryId, Vec<Attempt>>>;
+    /// The latest deliveries of several endpoints of the organization, newest first, at most `most` each.
+    async fn latest_deliveries(
+        &self,
+        organization: &OrganizationId,
+        endpoints: &[EndpointId],
+        status: Option<Status>,
+        most: usize,
+    ) -> Result<HashMap<EndpointId, Vec<Delivery>>>;
     /// Deliveries of the organization, newest first.
     async fn deliveries(
         &self,
@@ -567,6 +576,24 @@ pub trait Archive: Send + Sync {
         filter: &DeliveryFilter,
         page: &PageRequest,
     ) -> Result<Page<Delivery>>;
+}
+
+/// How deliveries went, a minute at a time.
+#[async_trait]
+pub trait Tallies: Send + Sync {
+    /// How it went in each scope of the organization, over the minutes that `from` and `to` lie in and those
+    /// between.
+    async fn statistics(
+        &self,
+        organization: &OrganizationId,
+        scopes: &[Scope],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<HashMap<Scope, Statistics>>;
+    /// Keeps what was counted in minutes that were over `before`; answers how many, a batch at most.
+    async fn keep_tallies(&self, before: Timestamp) -> Result<usize>;
+    /// Removes the oldest minute, if it was over `before`; answers `limit` then, and else 0.
+    async fn purge_tallies(&self, before: Timestamp, limit: usize) -> Result<usize>;
 }
 
 /// Who is to blame for a lost claim.
@@ -634,9 +661,9 @@ pub trait Upkeep: Send + Sync {
 }
 
 /// All rows.
-pub trait Store: Directory + Ledger + Archive + Withdrawals + Upkeep {}
+pub trait Store: Directory + Ledger + Archive + Withdrawals + Tallies + Upkeep {}
 
-impl<T: Directory + Ledger + Archive + Withdrawals + Upkeep> Store for T {}
+impl<T: Directory + Ledger + Archive + Withdrawals + Tallies + Upkeep> Store for T {}
 
 /// Who there is and what they have set.
 pub trait Directory: Organizations + ApiKeys + Endpoints + Keys + AuditLog {}

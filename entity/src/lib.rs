@@ -7,6 +7,7 @@ pub mod audit_log;
 pub mod data_key;
 pub mod delivery;
 pub mod delivery_attempt;
+pub mod delivery_minute;
 pub mod encryption_key;
 pub mod endpoint;
 pub mod event;

@@ -9,11 +9,12 @@ use async_graphql::futures_util::future::BoxFuture;
 use async_graphql::{Error, Result};
 use hookseal_core::access::Caller;
 use hookseal_core::admin::Admin;
-use hookseal_core::delivery::Attempt;
+use hookseal_core::delivery::{Attempt, Delivery, Status};
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::EventWithDeliveries;
 use hookseal_core::id::{DeliveryId, EndpointId, EventId, OrganizationId};
 use hookseal_core::key::EncryptionKey;
+use hookseal_core::statistics::{Scope, Span, Statistics};
 
 use crate::refusal::refused;
 
@@ -38,6 +39,21 @@ pub(crate) type Of<K> = (OrganizationId, K);
 /// The keys of an endpoint, told from the endpoint itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KeysOf(pub(crate) EndpointId);
+
+/// The latest deliveries of an endpoint, told from the endpoint itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LatestOf {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) status: Option<Status>,
+    pub(crate) most: usize,
+}
+
+/// How it went in a scope of an organization.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StatisticsOf {
+    pub(crate) scope: Scope,
+    pub(crate) span: Span,
+}
 
 /// What is asked of one organization, and who works in it.
 struct Asked<K> {
@@ -119,6 +135,54 @@ impl Loader<Of<KeysOf>> for Batches {
             for key in self.admin.keys_of(&caller, &ids).await.map_err(refused)? {
                 let of = (organization.clone(), KeysOf(key.endpoint_id.clone()));
                 found.entry(of).or_default().push(key);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<Of<LatestOf>> for Batches {
+    type Value = Vec<Delivery>;
+    type Error = Error;
+
+    async fn load(&self, asked: &[Of<LatestOf>]) -> Result<HashMap<Of<LatestOf>, Self::Value>> {
+        let mut found = HashMap::with_capacity(asked.len());
+        for Asked { organization, caller, keys } in self.by_organization(asked)? {
+            let mut alike: HashMap<_, Vec<EndpointId>> = HashMap::new();
+            for LatestOf { endpoint, status, most } in keys {
+                alike.entry((status, most)).or_default().push(endpoint);
+            }
+            for ((status, most), endpoints) in alike {
+                let latest = self.admin.latest_deliveries(&caller, &endpoints, status, most).await;
+                for (endpoint, deliveries) in latest.map_err(refused)? {
+                    let of = LatestOf { endpoint, status, most };
+                    found.insert((organization.clone(), of), deliveries);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<Of<StatisticsOf>> for Batches {
+    type Value = Statistics;
+    type Error = Error;
+
+    async fn load(
+        &self,
+        asked: &[Of<StatisticsOf>],
+    ) -> Result<HashMap<Of<StatisticsOf>, Self::Value>> {
+        let mut found = HashMap::with_capacity(asked.len());
+        for Asked { organization, caller, keys } in self.by_organization(asked)? {
+            let mut alike: HashMap<Span, Vec<Scope>> = HashMap::new();
+            for StatisticsOf { scope, span } in keys {
+                alike.entry(span).or_default().push(scope);
+            }
+            for (span, scopes) in alike {
+                let statistics = self.admin.statistics(&caller, &scopes, span).await;
+                for (scope, statistics) in statistics.map_err(refused)? {
+                    found.insert((organization.clone(), StatisticsOf { scope, span }), statistics);
+                }
             }
         }
         Ok(found)

@@ -2,11 +2,13 @@
 //! REST reads and changes, for the same callers and with the same codes, and what changes can be watched.
 
 mod batches;
+mod hardening;
 mod inputs;
 mod mutation;
 mod objects;
 mod query;
 mod refusal;
+mod statistics;
 mod subscription;
 
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 use async_graphql::http::GraphiQLSource;
 use hookseal_core::admin::Admin;
 use hookseal_core::intake::Intake;
+
+use hardening::Hardening;
 
 pub use async_graphql::{Request, Response, Value};
 pub use batches::{Batches, batches};
@@ -24,8 +28,9 @@ pub use subscription::Subscription;
 
 /// Deepest nesting of a document.
 const DEPTH: usize = 10;
-/// Most fields that a document may ask for, each counted once.
-const COMPLEXITY: usize = 500;
+/// Most fields that an answer may have, a field of a list counted for each of its items, of a list of unknown
+/// length for two.
+const COMPLEXITY: usize = 10_000;
 /// Most directives on one field.
 const DIRECTIVES: usize = 5;
 
@@ -42,7 +47,8 @@ pub fn schema(admin: Arc<Admin>, intake: Arc<Intake>, introspection: bool) -> Sc
         .limit_recursive_depth(DEPTH)
         .limit_complexity(COMPLEXITY)
         .limit_directives(DIRECTIVES)
-        .disable_suggestions();
+        .disable_suggestions()
+        .extension(Hardening);
     if introspection { builder.finish() } else { builder.disable_introspection().finish() }
 }
 

@@ -4,19 +4,49 @@ use std::sync::Arc;
 
 use async_graphql::connection::{Connection, Edge};
 use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, Enum, ID, Json, Object, OutputType, Result};
+use async_graphql::{
+    Context, Enum, ID, InputValueError, InputValueResult, Json, Object, OutputType, Result, Scalar,
+    ScalarType,
+};
 use hookseal_core::access::Caller;
 use hookseal_core::admin::Admin;
 use hookseal_core::error::Error;
 use hookseal_core::id::OrganizationId;
 use hookseal_core::intake::Intake;
 use hookseal_core::page::{Page, PageRequest};
+use hookseal_core::statistics::Scope;
 use hookseal_core::time::Timestamp;
 use hookseal_core::{access, audit, delivery, endpoint, event, key, outcome, privacy, retention};
 use serde_json::Value;
 
-use crate::batches::{Batches, KeysOf};
+use crate::batches::{Batches, KeysOf, LatestOf, StatisticsOf};
 use crate::refusal::refused;
+use crate::statistics::Statistics;
+
+/// An instant, RFC 3339 in UTC with milliseconds: `2026-05-05T11:00:00.000Z`.
+#[derive(Clone, Debug)]
+pub(crate) struct DateTime(String);
+
+/// What is given is judged where it is used, so that the error names the argument.
+#[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
+impl ScalarType for DateTime {
+    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
+        match value {
+            async_graphql::Value::String(text) => Ok(Self(text)),
+            other => Err(InputValueError::expected_type(other)),
+        }
+    }
+
+    fn to_value(&self) -> async_graphql::Value {
+        async_graphql::Value::String(self.0.clone())
+    }
+}
+
+impl From<Timestamp> for DateTime {
+    fn from(at: Timestamp) -> Self {
+        Self(at.to_string())
+    }
+}
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -114,8 +144,8 @@ pub(crate) struct Attempt(pub(crate) delivery::Attempt);
 #[Object]
 impl Attempt {
     /// When it was made.
-    async fn attempted_at(&self) -> String {
-        self.0.at.to_string()
+    async fn attempted_at(&self) -> DateTime {
+        self.0.at.into()
     }
 
     /// How long the exchange took, in milliseconds.
@@ -175,18 +205,18 @@ impl EncryptionKey {
     }
 
     /// When it was registered.
-    async fn created_at(&self) -> String {
-        self.0.created_at.to_string()
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
     }
 
     /// When it last changed.
-    async fn updated_at(&self) -> String {
-        self.0.updated_at.to_string()
+    async fn updated_at(&self) -> DateTime {
+        self.0.updated_at.into()
     }
 
     /// When it was made inactive.
-    async fn disabled_at(&self) -> Option<String> {
-        self.0.disabled_at.map(|at| at.to_string())
+    async fn disabled_at(&self) -> Option<DateTime> {
+        self.0.disabled_at.map(Into::into)
     }
 }
 
@@ -205,19 +235,29 @@ impl Organization {
         &self.0.name
     }
 
+    /// How its deliveries went.
+    async fn statistics(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "From here; an hour before `to` when left out.")] from: Option<DateTime>,
+        #[graphql(desc = "Up to here, at most 7 days; now when left out.")] to: Option<DateTime>,
+    ) -> Result<Statistics> {
+        statistics(context, &self.0.id, Scope::Organization, from, to).await
+    }
+
     /// When it was frozen.
-    async fn frozen_at(&self) -> Option<String> {
-        self.0.frozen_at.map(|at| at.to_string())
+    async fn frozen_at(&self) -> Option<DateTime> {
+        self.0.frozen_at.map(Into::into)
     }
 
     /// When it was made.
-    async fn created_at(&self) -> String {
-        self.0.created_at.to_string()
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
     }
 
     /// When it last changed.
-    async fn updated_at(&self) -> String {
-        self.0.updated_at.to_string()
+    async fn updated_at(&self) -> DateTime {
+        self.0.updated_at.into()
     }
 }
 
@@ -257,13 +297,13 @@ impl ApiKey {
     }
 
     /// When it was made.
-    async fn created_at(&self) -> String {
-        self.0.created_at.to_string()
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
     }
 
     /// When it last changed.
-    async fn updated_at(&self) -> String {
-        self.0.updated_at.to_string()
+    async fn updated_at(&self) -> DateTime {
+        self.0.updated_at.into()
     }
 }
 
@@ -308,8 +348,8 @@ impl AuditLogEntry {
     }
 
     /// When.
-    async fn created_at(&self) -> String {
-        self.0.created_at.to_string()
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
     }
 }
 
@@ -360,10 +400,37 @@ impl Endpoint {
     }
 
     /// All its encryption keys, by id.
+    #[graphql(complexity = "2 * child_complexity")]
     async fn encryption_keys(&self, context: &Context<'_>) -> Result<Vec<EncryptionKey>> {
         let keys = (self.0.organization_id.clone(), KeysOf(self.0.id.clone()));
         let found = context.data::<DataLoader<Batches>>()?.load_one(keys).await?;
         Ok(found.unwrap_or_default().into_iter().map(EncryptionKey).collect())
+    }
+
+    /// Its latest deliveries, newest first; the query `deliveries` pages through all.
+    #[graphql(complexity = "several(first, 10) * child_complexity")]
+    async fn deliveries(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "Only this status.")] status: Option<DeliveryStatus>,
+        #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
+    ) -> Result<Vec<Delivery>> {
+        let most = page(first, None)?.limit;
+        let of = LatestOf { endpoint: self.0.id.clone(), status: status.map(Into::into), most };
+        let key = (self.0.organization_id.clone(), of);
+        let found = context.data::<DataLoader<Batches>>()?.load_one(key).await?;
+        Ok(found.unwrap_or_default().into_iter().map(Delivery).collect())
+    }
+
+    /// How its deliveries went.
+    async fn statistics(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "From here; an hour before `to` when left out.")] from: Option<DateTime>,
+        #[graphql(desc = "Up to here, at most 7 days; now when left out.")] to: Option<DateTime>,
+    ) -> Result<Statistics> {
+        let scope = Scope::Endpoint(self.0.id.clone());
+        statistics(context, &self.0.organization_id, scope, from, to).await
     }
 
     /// Raised by every change; REST shows it as the ETag.
@@ -412,18 +479,18 @@ impl Endpoint {
     }
 
     /// When it was made, RFC 3339 in UTC.
-    async fn created_at(&self) -> String {
-        self.0.created_at.to_string()
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
     }
 
     /// When it last changed.
-    async fn updated_at(&self) -> String {
-        self.0.updated_at.to_string()
+    async fn updated_at(&self) -> DateTime {
+        self.0.updated_at.into()
     }
 
     /// When it was disabled.
-    async fn disabled_at(&self) -> Option<String> {
-        self.0.disabled_at.map(|at| at.to_string())
+    async fn disabled_at(&self) -> Option<DateTime> {
+        self.0.disabled_at.map(Into::into)
     }
 }
 
@@ -472,11 +539,12 @@ impl Event {
     }
 
     /// When it was accepted.
-    async fn created_at(&self) -> String {
-        self.event.created_at.to_string()
+    async fn created_at(&self) -> DateTime {
+        self.event.created_at.into()
     }
 
     /// Its deliveries, oldest first.
+    #[graphql(complexity = "2 * child_complexity")]
     async fn deliveries(&self, context: &Context<'_>) -> Result<Vec<Delivery>> {
         let deliveries = match &self.deliveries {
             Some(deliveries) => deliveries.clone(),
@@ -513,6 +581,7 @@ impl Delivery {
     }
 
     /// All its attempts, oldest first, those before a retry by hand included.
+    #[graphql(complexity = "2 * child_complexity")]
     async fn attempts(&self, context: &Context<'_>) -> Result<Vec<Attempt>> {
         let id = (self.0.organization_id.clone(), self.0.id.clone());
         let found = context.data::<DataLoader<Batches>>()?.load_one(id).await?;
@@ -545,8 +614,8 @@ impl Delivery {
     }
 
     /// When it was last attempted.
-    async fn last_attempt_at(&self) -> Option<String> {
-        self.0.progress.last_attempt.map(|attempt| attempt.at.to_string())
+    async fn last_attempt_at(&self) -> Option<DateTime> {
+        self.0.progress.last_attempt.map(|attempt| attempt.at.into())
     }
 
     /// HTTP status of the last attempt, if it got an answer.
@@ -561,8 +630,8 @@ impl Delivery {
     }
 
     /// When it is due, while pending.
-    async fn next_attempt_at(&self) -> Option<String> {
-        self.0.progress.next_attempt_at.map(|at| at.to_string())
+    async fn next_attempt_at(&self) -> Option<DateTime> {
+        self.0.progress.next_attempt_at.map(Into::into)
     }
 
     /// Why its payload is kept or gone.
@@ -571,23 +640,23 @@ impl Delivery {
     }
 
     /// When its payload goes.
-    async fn payload_expires_at(&self) -> Option<String> {
-        self.0.progress.payload_expires_at.map(|at| at.to_string())
+    async fn payload_expires_at(&self) -> Option<DateTime> {
+        self.0.progress.payload_expires_at.map(Into::into)
     }
 
     /// When its payload went.
-    async fn payload_scrubbed_at(&self) -> Option<String> {
-        self.0.progress.payload_scrubbed_at.map(|at| at.to_string())
+    async fn payload_scrubbed_at(&self) -> Option<DateTime> {
+        self.0.progress.payload_scrubbed_at.map(Into::into)
     }
 
     /// When it was accepted.
-    async fn created_at(&self) -> String {
-        self.0.created_at.to_string()
+    async fn created_at(&self) -> DateTime {
+        self.0.created_at.into()
     }
 
     /// When it last changed.
-    async fn updated_at(&self) -> String {
-        self.0.progress.updated_at.to_string()
+    async fn updated_at(&self) -> DateTime {
+        self.0.progress.updated_at.into()
     }
 }
 
@@ -616,6 +685,25 @@ pub(crate) fn page(first: Option<i32>, after: Option<String>) -> Result<PageRequ
     })
 }
 
+async fn statistics(
+    context: &Context<'_>,
+    organization: &OrganizationId,
+    scope: Scope,
+    from: Option<DateTime>,
+    to: Option<DateTime>,
+) -> Result<Statistics> {
+    let (from, to) = (instant("from", from)?, instant("to", to)?);
+    let span = admin(context)?.span(from, to).map_err(refused)?;
+    let key = (organization.clone(), StatisticsOf { scope, span });
+    let found = context.data::<DataLoader<Batches>>()?.load_one(key).await?;
+    Ok(Statistics { span, found: found.unwrap_or_default() })
+}
+
+/// What a list of `first` items counts for.
+pub(crate) fn several(first: Option<i32>, default: usize) -> usize {
+    first.map_or(default, |first| usize::try_from(first).unwrap_or(default)).max(1)
+}
+
 /// The use cases.
 pub(crate) fn admin<'a>(context: &Context<'a>) -> Result<&'a Admin> {
     Ok(context.data::<Arc<Admin>>()?)
@@ -641,7 +729,7 @@ pub(crate) fn platform(context: &Context<'_>) -> Result<()> {
 }
 
 /// An instant of an argument.
-pub(crate) fn instant(field: &str, text: Option<String>) -> Result<Option<Timestamp>> {
+pub(crate) fn instant(field: &str, at: Option<DateTime>) -> Result<Option<Timestamp>> {
     let rule = || refused(Error::invalid(field, "an RFC 3339 date-time that ends in Z"));
-    text.map(|text| Timestamp::parse(&text).ok_or_else(rule)).transpose()
+    at.map(|DateTime(text)| Timestamp::parse(&text).ok_or_else(rule)).transpose()
 }

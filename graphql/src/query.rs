@@ -3,14 +3,16 @@
 
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result};
-use hookseal_core::id::{DeliveryId, EndpointId, EventId, OrganizationId, PrivacyRequestId};
+use hookseal_core::id::{DeliveryId, EndpointId, EventId, PrivacyRequestId};
 use hookseal_core::ports::{AuditFilter, DeliveryFilter, EndpointFilter, EventFilter};
 
 use crate::objects::{
-    ApiKey, Attempt, AuditLogEntry, Delivery, DeliveryStatus, EncryptionKey, Endpoint, Event,
-    Organization, PrivacyRequest, admin, caller, connection, instant, intake, page, platform,
+    ApiKey, Attempt, AuditLogEntry, DateTime, Delivery, DeliveryStatus, EncryptionKey, Endpoint,
+    Event, Organization, PrivacyRequest, admin, caller, connection, instant, intake, page,
+    platform, several,
 };
 use crate::refusal::refused;
+use crate::statistics::Cluster;
 
 /// Reads.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ impl Query {
     }
 
     /// Endpoints, newest first.
+    #[graphql(complexity = "several(first, 10) * child_complexity")]
     async fn endpoints(
         &self,
         context: &Context<'_>,
@@ -47,6 +50,7 @@ impl Query {
     }
 
     /// Encryption keys of an endpoint, by id; an unknown endpoint has none.
+    #[graphql(complexity = "several(first, 10) * child_complexity")]
     async fn encryption_keys(
         &self,
         context: &Context<'_>,
@@ -76,12 +80,13 @@ impl Query {
     }
 
     /// Events, newest first.
+    #[graphql(complexity = "several(first, 10) * child_complexity")]
     async fn events(
         &self,
         context: &Context<'_>,
         #[graphql(name = "type", desc = "Only this type.")] event_type: Option<String>,
-        #[graphql(desc = "Accepted at or after, RFC 3339 in UTC.")] created_from: Option<String>,
-        #[graphql(desc = "Accepted at or before, RFC 3339 in UTC.")] created_to: Option<String>,
+        #[graphql(desc = "Accepted at or after, RFC 3339 in UTC.")] created_from: Option<DateTime>,
+        #[graphql(desc = "Accepted at or before, RFC 3339 in UTC.")] created_to: Option<DateTime>,
         #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
         #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
         #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
@@ -110,6 +115,7 @@ impl Query {
     }
 
     /// Deliveries, newest first.
+    #[graphql(complexity = "several(first, 10) * child_complexity")]
     async fn deliveries(
         &self,
         context: &Context<'_>,
@@ -118,8 +124,8 @@ impl Query {
         #[graphql(desc = "Only of this event.")] event_id: Option<ID>,
         #[graphql(desc = "Only of events of this type; not beside status or endpointId.")]
         event_type: Option<String>,
-        #[graphql(desc = "Accepted at or after, RFC 3339 in UTC.")] created_from: Option<String>,
-        #[graphql(desc = "Accepted at or before, RFC 3339 in UTC.")] created_to: Option<String>,
+        #[graphql(desc = "Accepted at or after, RFC 3339 in UTC.")] created_from: Option<DateTime>,
+        #[graphql(desc = "Accepted at or before, RFC 3339 in UTC.")] created_to: Option<DateTime>,
         #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
         #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
         #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
@@ -153,11 +159,12 @@ impl Query {
     }
 
     /// Who changed what, newest first.
+    #[graphql(complexity = "several(first, 10) * child_complexity")]
     async fn audit_log(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "Done at or after, RFC 3339 in UTC.")] created_from: Option<String>,
-        #[graphql(desc = "Done at or before, RFC 3339 in UTC.")] created_to: Option<String>,
+        #[graphql(desc = "Done at or after, RFC 3339 in UTC.")] created_from: Option<DateTime>,
+        #[graphql(desc = "Done at or before, RFC 3339 in UTC.")] created_to: Option<DateTime>,
         #[graphql(desc = "How many, 1 to 100; 10 when left out.")] first: Option<i32>,
         #[graphql(desc = "Cursor of the last item of the page before.")] after: Option<String>,
         #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
@@ -173,6 +180,7 @@ impl Query {
     }
 
     /// API keys, by id; for admins' sessions and the platform.
+    #[graphql(complexity = "several(first, 10) * child_complexity")]
     async fn api_keys(
         &self,
         context: &Context<'_>,
@@ -185,18 +193,24 @@ impl Query {
         Ok(connection(found, |key| key.id.to_string(), ApiKey))
     }
 
-    /// One organization; for the platform.
+    /// One organization: the caller's own, or for the platform any.
     async fn organization(
         &self,
         context: &Context<'_>,
-        #[graphql(desc = "Its id.")] id: ID,
+        #[graphql(desc = "Its id; for the platform only.")] id: Option<ID>,
     ) -> Result<Organization> {
-        platform(context)?;
-        let id = OrganizationId::parse_uuid("id", &id).map_err(refused)?;
-        admin(context)?.organization(&id).await.map(Organization).map_err(refused)
+        let caller = caller(context, id)?;
+        admin(context)?.own_organization(&caller).await.map(Organization).map_err(refused)
+    }
+
+    /// The processes that serve; for the platform.
+    async fn cluster(&self, context: &Context<'_>) -> Result<Cluster> {
+        let nodes = admin(context)?.nodes(context.data()?).await.map_err(refused)?;
+        Ok(Cluster { nodes: nodes.into_iter().map(Into::into).collect() })
     }
 
     /// Organizations, newest first; for the platform.
+    #[graphql(complexity = "several(first, 10) * child_complexity")]
     async fn organizations(
         &self,
         context: &Context<'_>,

@@ -7,6 +7,7 @@ use sea_orm_migration::prelude::*;
 
 mod m0001_initial;
 mod m0002_contract;
+mod m0003_statistics;
 mod text;
 
 /// All steps, in order.
@@ -16,6 +17,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_initial::Migration), Box::new(m0002_contract::Migration)]
+        vec![
+            Box::new(m0001_initial::Migration),
+            Box::new(m0002_contract::Migration),
+            Box::new(m0003_statistics::Migration),
+        ]
     }
 }

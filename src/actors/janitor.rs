@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use hookseal_core::error::Result;
+use hookseal_core::limits::TALLIES_KEPT;
 use hookseal_core::ports::Blame;
 
 use super::Tools;
@@ -20,6 +21,8 @@ const CLAIMS_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often old history is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// How often tallies are kept whose minute is over.
+const TALLIES_EVERY: Duration = Duration::from_secs(10);
 /// How often the rows of what was deleted are taken apart.
 const DELETED_EVERY: Duration = Duration::from_secs(5);
 /// How long the audit log tells of sessions (contract 1.10).
@@ -95,6 +98,12 @@ impl Actor for Janitor {
             tools.store.purge_audit(tools.clock.now().minus(SESSION_AUDIT), BATCH).await
         };
         self.every(PURGE_EVERY, "old audit entries", audit, context);
+        let keep = |tools: Tools| async move { tools.store.keep_tallies(tools.clock.now()).await };
+        self.every(TALLIES_EVERY, "tallies", keep, context);
+        let purge = |tools: Tools| async move {
+            tools.store.purge_tallies(tools.clock.now().minus(TALLIES_KEPT), BATCH).await
+        };
+        self.every(PURGE_EVERY, "old tallies", purge, context);
         let clear = |tools: Tools| async move {
             tools.store.clear_deleted_endpoints(tools.clock.now(), BATCH).await
         };

@@ -9,16 +9,21 @@ use std::sync::{Arc, OnceLock};
 
 use actix::Addr;
 use actix::prelude::SendError;
+use async_trait::async_trait;
 use hookseal_core::budget::Budget;
+use hookseal_core::cluster::{Cluster, Node};
 use hookseal_core::delivery::ClaimToken;
 use hookseal_core::gate::{Gate, Reservation};
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::limits::{RESERVED_BYTES, SEALED_BYTES_IN_MEMORY};
 use hookseal_core::ports::{Claimed, Clock, Dispatch, HandOver};
+use hookseal_core::time::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use super::endpoint::{Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke};
+use super::endpoint::{
+    Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot,
+};
 use super::supervisor::{Start, Supervisor};
 
 /// How to reach one endpoint's actor. Shared, never cloned: each clone of an address has a place of
@@ -44,6 +49,7 @@ pub struct Switchboard {
     /// Bytes of sealed payload that may still be kept in memory.
     memory: Arc<Budget>,
     closed: AtomicBool,
+    started_at: Timestamp,
     /// Asks the stager to look for overdue deliveries.
     pub overdue: Notify,
     /// Tells that an actor ended.
@@ -64,6 +70,7 @@ impl Switchboard {
     /// A switchboard without lines.
     pub fn new(clock: Arc<dyn Clock>, attempt_timeout: std::time::Duration) -> Arc<Self> {
         Arc::new(Self {
+            started_at: clock.now(),
             lines: RwLock::default(),
             supervisor: OnceLock::new(),
             clock,
@@ -213,5 +220,28 @@ impl Dispatch for Switchboard {
 
     fn replacement_owed(&self) {
         self.owed.notify_one();
+    }
+}
+
+#[async_trait]
+impl Cluster for Switchboard {
+    async fn nodes(&self) -> Vec<Node> {
+        let lines = self.lines();
+        let mut node = Node {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: self.started_at,
+            endpoints: lines.len(),
+            waiting: 0,
+            in_flight: 0,
+            breakers_open: 0,
+        };
+        for line in lines {
+            // One that has ended meanwhile has nothing to do.
+            let Ok(lane) = line.address.send(Snapshot).await else { continue };
+            node.waiting += lane.waiting;
+            node.in_flight += lane.in_flight;
+            node.breakers_open += usize::from(lane.breaker_open);
+        }
+        vec![node]
     }
 }

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use hookseal_core::delivery::{Attempt, Delivery, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::event::EventWithDeliveries;
-use hookseal_core::id::{DeliveryId, EventId, OrganizationId, floor_id};
+use hookseal_core::id::{DeliveryId, EndpointId, EventId, OrganizationId, floor_id};
 use hookseal_core::page::{Page, PageRequest};
 use hookseal_core::ports::{Archive, DeliveryFilter, EventFilter};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, delivery_attempt, endpoint, event};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseConnection, EntityTrait, JoinType, Order, QueryFilter,
-    QueryOrder, QuerySelect, RelationTrait, Select,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseConnection, EntityTrait, JoinType, Order,
+    QueryFilter, QueryOrder, QuerySelect, RelationTrait, Select, Statement,
 };
 
 use super::{Failure, SqlStore, rows};
@@ -139,6 +139,46 @@ impl Archive for SqlStore {
                 attempts.dedup();
             }
             Ok(attempts)
+        })
+        .await
+    }
+
+    async fn latest_deliveries(
+        &self,
+        organization: &OrganizationId,
+        endpoints: &[EndpointId],
+        status: Option<Status>,
+        most: usize,
+    ) -> Result<HashMap<EndpointId, Vec<Delivery>>> {
+        let (db, organization) = (self.readers(), organization.to_string());
+        let endpoints: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
+        self.run(async move {
+            if endpoints.is_empty() {
+                return Ok(HashMap::new());
+            }
+            let status = status.map_or(String::new(), |s| format!("AND status = '{}'", s.as_str()));
+            let parts = (2..endpoints.len() + 2).map(|parameter| {
+                format!(
+                    "SELECT id FROM (SELECT id FROM deliveries WHERE endpoint_id = ${parameter}                      AND organization_id = $1 {status} ORDER BY id DESC LIMIT {most}) AS latest"
+                )
+            });
+            let sql = parts.collect::<Vec<_>>().join(" UNION ALL ");
+            let values = [&organization].into_iter().chain(&endpoints).map(|value| value.into());
+            let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+            let ids = db.query_all_raw(statement).await?;
+            let ids: Vec<String> =
+                ids.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+            let rows = delivery::Entity::find()
+                .filter(delivery::Column::Id.is_in(ids))
+                .order_by(delivery::Column::Id, Order::Desc)
+                .all(&db)
+                .await?;
+            let mut latest: HashMap<EndpointId, Vec<Delivery>> = HashMap::new();
+            for row in rows {
+                let delivery = rows::delivery(row)?;
+                latest.entry(delivery.endpoint_id.clone()).or_default().push(delivery);
+            }
+            Ok(latest)
         })
         .await
     }

@@ -6,11 +6,10 @@ use std::time::Duration;
 use hookseal_core::delivery::{Revocation, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{EndpointId, floor_id};
-use hookseal_core::ports::Feed;
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{
-    api_key, audit_log, delivery, delivery_attempt, encryption_key, endpoint, event, organization,
-    sealed_payload, verification_session,
+    api_key, audit_log, delivery, delivery_attempt, delivery_minute, encryption_key, endpoint,
+    event, organization, sealed_payload, verification_session,
 };
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
@@ -20,7 +19,7 @@ use sea_orm::{
 
 use super::archive::having_status;
 use super::directory::touch_audience;
-use super::news::News;
+use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
 use super::{Failure, SqlStore, begin_write, withdrawal};
 
@@ -69,7 +68,7 @@ pub(super) async fn erase_endpoints(
 /// they are very many.
 pub(super) async fn clear_endpoint(
     db: &DatabaseConnection,
-    feed: &dyn Feed,
+    herald: &Herald,
     endpoint: &str,
     now: Timestamp,
 ) -> Result<usize, Failure> {
@@ -92,7 +91,7 @@ pub(super) async fn clear_endpoint(
                     progress.map_err(|illegal| Error::broken("an open delivery", illegal))?;
                 write(&tx, delivery, progress, None, &mut news).await?;
             }
-            news.commit(tx, feed).await?;
+            news.commit(tx, herald).await?;
             cleared += deliveries.len();
             match deliveries.last() {
                 Some(delivery) if deliveries.len() == BATCH => last = delivery.id.to_string(),
@@ -137,7 +136,7 @@ pub(super) async fn organization(
 impl SqlStore {
     pub(super) async fn clear_endpoints(&self, now: Timestamp, limit: usize) -> Result<usize> {
         use endpoint::Column::{ClearedAtMs, DeletedAtMs, Id};
-        let (db, feed) = (self.writer(), self.feed.clone());
+        let (db, herald) = (self.writer(), self.herald.clone());
         self.run(async move {
             let deleted: Vec<(String, i64)> = endpoint::Entity::find()
                 .select_only()
@@ -151,7 +150,7 @@ impl SqlStore {
                 .await?;
             let mut cleared = 0;
             for (id, deleted_at_ms) in deleted {
-                let written = clear_endpoint(&db, &*feed, &id, now).await?;
+                let written = clear_endpoint(&db, &herald, &id, now).await?;
                 cleared += written;
                 if written == 0 && deleted_at_ms < now.minus(LAST_ACCEPT).as_ms() {
                     endpoint::Entity::update_many()
@@ -245,6 +244,11 @@ async fn remove_records(
     removed += verification_session::Entity::delete_many()
         .filter(verification_session::Column::OrganizationId.eq(organization))
         .filter(verification_session::Column::SessionId.is_in(sessions))
+        .exec(tx)
+        .await?
+        .rows_affected;
+    removed += delivery_minute::Entity::delete_many()
+        .filter(delivery_minute::Column::OrganizationId.eq(organization))
         .exec(tx)
         .await?
         .rows_affected;

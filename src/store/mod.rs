@@ -19,6 +19,7 @@ mod news;
 mod plans;
 mod requeue;
 mod rows;
+mod statistics;
 mod transition;
 mod upkeep;
 mod withdrawal;
@@ -41,6 +42,8 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 
 use crate::metrics;
+
+use news::Herald;
 
 pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
 
@@ -289,7 +292,7 @@ pub struct SqlStore {
     runtime: tokio::runtime::Handle,
     ledger: ledger::Queue,
     dispatch: Arc<dyn Dispatch>,
-    feed: Arc<dyn Feed>,
+    herald: Arc<Herald>,
     minter: Arc<Minter>,
 }
 
@@ -310,14 +313,15 @@ impl SqlStore {
         feed: Arc<dyn Feed>,
         minter: Arc<Minter>,
     ) -> Self {
+        let herald = Herald::new(feed);
         let writer = ledger::Writer {
             db: connections.ledger.clone(),
             dispatch: dispatch.clone(),
-            feed: feed.clone(),
+            herald: herald.clone(),
             minter: minter.clone(),
         };
         let ledger = ledger::start(writer, &runtime);
-        Self { connections, runtime, ledger, dispatch, feed, minter }
+        Self { connections, runtime, ledger, dispatch, herald, minter }
     }
 
     fn readers(&self) -> DatabaseConnection {

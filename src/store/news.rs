@@ -9,6 +9,23 @@ use hookseal_core::feed::{Change, DeliveryChange, EndpointChange};
 use hookseal_core::ports::Feed;
 use sea_orm::{DatabaseTransaction, DbErr};
 
+use super::statistics::Minutes;
+
+/// Who hears of what was committed.
+pub(super) struct Herald {
+    /// Those who watch.
+    feed: Arc<dyn Feed>,
+    /// Those who count.
+    pub(super) minutes: Minutes,
+}
+
+impl Herald {
+    /// A herald that has told nothing yet.
+    pub(super) fn new(feed: Arc<dyn Feed>) -> Arc<Self> {
+        Arc::new(Self { feed, minutes: Minutes::default() })
+    }
+}
+
 /// Changes of one transaction, in order.
 #[derive(Default)]
 pub(super) struct News(Vec<Change>);
@@ -46,14 +63,15 @@ impl News {
     pub(super) async fn commit(
         self,
         tx: DatabaseTransaction,
-        feed: &dyn Feed,
+        herald: &Herald,
     ) -> Result<(), DbErr> {
         if self.0.is_empty() {
             return tx.commit().await;
         }
         // Whoever writes these rows next takes his place later, since they are held until the commit.
-        let ticket = feed.ticket();
+        let ticket = herald.feed.ticket();
         tx.commit().await?;
+        herald.minutes.count(&self.0);
         ticket.publish(self.0);
         Ok(())
     }

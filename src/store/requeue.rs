@@ -7,13 +7,13 @@ use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Delivery, RequeueRefusal};
 use hookseal_core::error::Result;
 use hookseal_core::id::{Minter, OrganizationId};
-use hookseal_core::ports::{Feed, HandOver, Requeue};
+use hookseal_core::ports::{HandOver, Requeue};
 use hookseal_core::retry::RetrySchedule;
 use hookseal_entity::{delivery, event};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, Order, QueryFilter, QueryOrder};
 
 use super::directory::record;
-use super::news::News;
+use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
 use super::{Failure, SqlStore, begin_write};
 
@@ -28,7 +28,7 @@ impl SqlStore {
         schedule: &RetrySchedule,
         entry: AuditEntry,
     ) -> Result<Requeued> {
-        let (db, dispatch, feed) = (self.writer(), self.dispatch.clone(), self.feed.clone());
+        let (db, dispatch, herald) = (self.writer(), self.dispatch.clone(), self.herald.clone());
         let work = Arc::new(Work {
             organization: organization.to_string(),
             what: what.clone(),
@@ -38,9 +38,9 @@ impl SqlStore {
         });
         self.run_again(move || {
             let (db, dispatch, work) = (db.clone(), dispatch.clone(), work.clone());
-            let feed = feed.clone();
+            let herald = herald.clone();
             async move {
-                let requeued = work.transact(&db, &*feed).await?;
+                let requeued = work.transact(&db, &herald).await?;
                 let pass_on = requeued.iter().flatten().flatten().cloned();
                 let pass_on = pass_on.map(|delivery| HandOver { delivery, claimed: None });
                 dispatch.hand_over(pass_on.collect());
@@ -63,7 +63,7 @@ impl Work {
     async fn transact(
         &self,
         db: &DatabaseConnection,
-        feed: &dyn Feed,
+        herald: &Herald,
     ) -> Result<Requeued, Failure> {
         let tx = begin_write(db).await?;
         let ours = delivery::Entity::find()
@@ -97,7 +97,7 @@ impl Work {
         if requeued.iter().any(Result::is_ok) {
             record(&tx, &self.entry).await?;
         }
-        news.commit(tx, feed).await?;
+        news.commit(tx, herald).await?;
         Ok(Some(requeued))
     }
 }

@@ -134,7 +134,7 @@ impl Upkeep for SqlStore {
         blame: Blame,
     ) -> Result<usize> {
         use delivery::Column::{ClaimExpiresAtMs, Id, Status as StatusColumn};
-        let (db, dispatch, feed) = (self.writer(), self.dispatch.clone(), self.feed.clone());
+        let (db, dispatch, herald) = (self.writer(), self.dispatch.clone(), self.herald.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             let lapsed = delivery::Entity::find()
@@ -161,7 +161,7 @@ impl Upkeep for SqlStore {
             let revoked: Vec<_> =
                 lapsed.iter().filter(|delivery| delivery.progress.is_revoked_in_flight()).collect();
             let owed = on_revoked_attempts_ended(&tx, &revoked).await?;
-            news.commit(tx, &*feed).await?;
+            news.commit(tx, &herald).await?;
             if owed {
                 dispatch.replacement_owed();
             }
@@ -184,7 +184,7 @@ impl Upkeep for SqlStore {
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize> {
         use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
-        let (db, feed) = (self.writer(), self.feed.clone());
+        let (db, herald) = (self.writer(), self.herald.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             let disabled = Query::select()
@@ -223,7 +223,7 @@ impl Upkeep for SqlStore {
                     }
                 }
             }
-            news.commit(tx, &*feed).await?;
+            news.commit(tx, &herald).await?;
             Ok(candidates.len())
         })
         .await

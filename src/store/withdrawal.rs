@@ -9,7 +9,7 @@ use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Delivery, Revocation, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{EndpointId, EventId, OrganizationId, PrivacyRequestId, SessionId};
-use hookseal_core::ports::{Dispatch, Feed, Withdrawals};
+use hookseal_core::ports::{Dispatch, Withdrawals};
 use hookseal_core::privacy::{
     CANCELLED, Owed, PrivacyRequest, SessionOutcome, TerminalStanding, Withdrawal, WithdrawalState,
     next,
@@ -23,7 +23,7 @@ use sea_orm::{
 };
 
 use super::directory::record;
-use super::news::News;
+use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
 use super::{Failure, SqlStore, alone, begin_write, rows};
 
@@ -64,13 +64,13 @@ impl Withdrawals for SqlStore {
         withdrawal: Withdrawal,
         entry: AuditEntry,
     ) -> Result<Option<PrivacyRequest>> {
-        let (dispatch, feed) = (self.dispatch.clone(), self.feed.clone());
-        let work = Arc::new((self.writer(), dispatch, feed, withdrawal, entry));
+        let (dispatch, herald) = (self.dispatch.clone(), self.herald.clone());
+        let work = Arc::new((self.writer(), dispatch, herald, withdrawal, entry));
         self.run_again(move || {
             let work = work.clone();
             async move {
-                let (db, dispatch, feed, withdrawal, entry) = &*work;
-                withdraw(db, &**dispatch, &**feed, withdrawal, entry.clone()).await
+                let (db, dispatch, herald, withdrawal, entry) = &*work;
+                withdraw(db, &**dispatch, herald, withdrawal, entry.clone()).await
             }
         })
         .await
@@ -154,7 +154,7 @@ impl Withdrawals for SqlStore {
 async fn withdraw(
     db: &DatabaseConnection,
     dispatch: &dyn Dispatch,
-    feed: &dyn Feed,
+    herald: &Herald,
     withdrawal: &Withdrawal,
     mut entry: AuditEntry,
 ) -> Result<Option<PrivacyRequest>, Failure> {
@@ -191,7 +191,7 @@ async fn withdraw(
         entry.metadata.insert(name.to_owned(), count.into());
     }
     record(&tx, &entry).await?;
-    let committed = news.commit(tx, feed).await;
+    let committed = news.commit(tx, herald).await;
     for delivery in marked {
         dispatch.revoked(&delivery.endpoint_id, vec![delivery.id]);
     }

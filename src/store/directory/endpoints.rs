@@ -37,7 +37,7 @@ impl Endpoints for SqlStore {
         entry: AuditEntry,
     ) -> Result<Inserted> {
         let (db, row) = (self.writer(), rows::endpoint_row(&new, idempotency.as_ref()));
-        let feed = self.feed.clone();
+        let herald = self.herald.clone();
         self.run(async move {
             let tx = begin_write(&db).await?;
             // Also serializes endpoints of one organization, so that neither key nor quota is
@@ -55,7 +55,7 @@ impl Endpoints for SqlStore {
             }
             endpoint::Entity::insert(row.into_active_model()).exec_without_returning(&tx).await?;
             record(&tx, &entry).await?;
-            News::of_endpoint(EndpointChange::Created, new.endpoint).commit(tx, &*feed).await?;
+            News::of_endpoint(EndpointChange::Created, new.endpoint).commit(tx, &herald).await?;
             Ok(Inserted::New)
         })
         .await
@@ -126,7 +126,7 @@ impl Endpoints for SqlStore {
         entry: AuditEntry,
     ) -> Result<Option<Endpoint>> {
         let (db, organization, endpoint) = (self.writer(), organization.to_string(), id.clone());
-        let (dispatch, feed) = (self.dispatch.clone(), self.feed.clone());
+        let (dispatch, herald) = (self.dispatch.clone(), self.herald.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             // Also serializes changes of one organization, so that none overwrites another.
@@ -145,7 +145,7 @@ impl Endpoints for SqlStore {
             endpoint::Entity::update(row.reset_all()).exec(&tx).await?;
             record(&tx, &entry).await?;
             let news = News::of_endpoint(what, changed.endpoint.clone());
-            let committed = news.commit(tx, &*feed).await;
+            let committed = news.commit(tx, &herald).await;
             // Told here, so that it is told even if the caller is gone, or if the commit stands
             // though its acknowledgement was lost.
             dispatch.reconfigured(&endpoint);
@@ -162,7 +162,7 @@ impl Endpoints for SqlStore {
         entry: AuditEntry,
     ) -> Result<bool> {
         let (db, organization, id) = (self.writer(), organization.to_string(), id.clone());
-        let (dispatch, feed) = (self.dispatch.clone(), self.feed.clone());
+        let (dispatch, herald) = (self.dispatch.clone(), self.herald.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             if !touch_audience(&tx, &organization).await? {
@@ -174,10 +174,10 @@ impl Endpoints for SqlStore {
             deletion::erase_endpoints(&tx, &[id.to_string()], now).await?;
             record(&tx, &entry).await?;
             let news = News::of_endpoint(EndpointChange::Deleted, rows::endpoint(row)?);
-            let committed = news.commit(tx, &*feed).await;
+            let committed = news.commit(tx, &herald).await;
             dispatch.reconfigured(&id);
             committed?;
-            if let Err(failure) = deletion::clear_endpoint(&db, &*feed, id.as_str(), now).await {
+            if let Err(failure) = deletion::clear_endpoint(&db, &herald, id.as_str(), now).await {
                 // It is deleted; the janitor does the rest.
                 let error = Error::from(failure);
                 tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "not cleared yet");
@@ -198,7 +198,7 @@ impl Endpoints for SqlStore {
             DeletedAtMs, Id, OrganizationId, Revision, SigningSecret, UpdatedAtMs,
         };
         let (db, organization, endpoint) = (self.writer(), organization.to_string(), id.clone());
-        let (dispatch, feed) = (self.dispatch.clone(), self.feed.clone());
+        let (dispatch, herald) = (self.dispatch.clone(), self.herald.clone());
         let locked_secret = locked_secret.to_owned();
         self.run(async move {
             let tx = begin_write(&db).await?;
@@ -220,7 +220,7 @@ impl Endpoints for SqlStore {
             }
             record(&tx, &entry).await?;
             let news = updated(&tx, &organization, endpoint.as_str()).await?;
-            let committed = news.commit(tx, &*feed).await;
+            let committed = news.commit(tx, &herald).await;
             // As with settings: told whatever is heard of the commit.
             dispatch.reconfigured(&endpoint);
             committed?;

@@ -29,7 +29,7 @@ impl Keys for SqlStore {
     ) -> Result<()> {
         use encryption_key::Column::EndpointId;
         let (db, organization) = (self.writer(), organization.to_string());
-        let (row, feed) = (rows::key_row(key), self.feed.clone());
+        let (row, herald) = (rows::key_row(key), self.herald.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
             // Also serializes registrations, so that one key is active at a time.
@@ -52,7 +52,7 @@ impl Keys for SqlStore {
                 .await?;
             record(&tx, &entry).await?;
             let news = updated(&tx, &organization, &endpoint).await?;
-            Ok(news.commit(tx, &*feed).await?)
+            Ok(news.commit(tx, &herald).await?)
         })
         .await
     }
@@ -65,7 +65,7 @@ impl Keys for SqlStore {
         mut entry: AuditEntry,
     ) -> Result<Option<EncryptionKey>> {
         let (db, organization, id) = (self.writer(), organization.to_string(), id.to_string());
-        let feed = self.feed.clone();
+        let herald = self.herald.clone();
         self.run(async move {
             let tx = begin_write(&db).await?;
             if !touch_audience(&tx, &organization).await? {
@@ -89,7 +89,7 @@ impl Keys for SqlStore {
             entry.metadata.insert("webhook_endpoint_id".to_owned(), endpoint);
             record(&tx, &entry).await?;
             let news = updated(&tx, &organization, &key.endpoint_id).await?;
-            news.commit(tx, &*feed).await?;
+            news.commit(tx, &herald).await?;
             Ok(Some(rows::key(key)?))
         })
         .await

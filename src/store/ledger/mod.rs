@@ -20,15 +20,14 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, Minter, OrganizationId};
 use hookseal_core::limits::{LEDGER_BATCH_BYTES, LEDGER_BATCH_ROWS, LEDGER_QUEUE};
 use hookseal_core::ports::{
-    Acceptance, Accepted, Claimed, Dispatch, Feed, HandOver, Ledger, NewDelivery, Requeue,
-    Settlement,
+    Acceptance, Accepted, Claimed, Dispatch, HandOver, Ledger, NewDelivery, Requeue, Settlement,
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
 use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::news::News;
+use super::news::{Herald, News};
 use super::{CONFLICT_RETRIES, Failure, SqlStore, begin_write};
 use crate::metrics;
 
@@ -129,7 +128,7 @@ impl Ledger for SqlStore {
 pub(super) struct Writer {
     pub(super) db: DatabaseConnection,
     pub(super) dispatch: Arc<dyn Dispatch>,
-    pub(super) feed: Arc<dyn Feed>,
+    pub(super) herald: Arc<Herald>,
     pub(super) minter: Arc<Minter>,
 }
 
@@ -215,7 +214,7 @@ impl Writer {
         let settled = claims::settle(&tx, &settlements, &self.minter, &mut news).await?;
         let claimed = claims::claim(&tx, &requests, &mut news).await?;
         let accepted = accept::accept(&tx, &acceptances, &mut news).await?;
-        news.commit(tx, &*self.feed).await?;
+        news.commit(tx, &self.herald).await?;
         Ok(BatchOutcome { accepted, claimed, settled })
     }
 }
