@@ -20,6 +20,7 @@ mod outage;
 mod parity;
 mod recovery;
 mod restart;
+mod statistics;
 mod store;
 mod support;
 mod tenancy;
