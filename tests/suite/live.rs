@@ -410,3 +410,39 @@ fn a_daemon_that_stops_tells_those_who_watch() {
     assert_eq!(socket.next(), Said::Closed(1001, "Going away".into()));
     assert!(stream.recv_timeout(Duration::from_secs(5)).is_err());
 }
+
+#[test]
+fn a_breaker_is_seen_to_open_and_to_close() {
+    let schedule = ["400ms"; 45].join(",");
+    let stage = stage_on(&[("HOOKSEAL_RETRY_SCHEDULE", &schedule)]);
+    let failing = Receiver::start(Behaviour::Answer(500));
+    let endpoint =
+        stage.tenant.register(&failing, json!({ "name": "failing", "max_in_flight": 2 }));
+    let socket = Socket::of(&stage.tenant.caller);
+    let document =
+        "subscription { endpointChanged(filter: { changes: [BREAKER_OPENED, BREAKER_CLOSED] }) {
+        change endpoint { id name } } }";
+    socket.subscribe("b", document, json!({}));
+    std::thread::sleep(Duration::from_millis(200));
+    let cluster = |field: &str| {
+        let body =
+            json!({ "query": "{ cluster { nodes { version endpoints breakersOpen waiting } } }" });
+        let answer = stage.tenant.platform.post("/graphql", body).json();
+        answer["data"]["cluster"]["nodes"][0][field].clone()
+    };
+    for n in 0..2 {
+        stage.tenant.publish(&format!("vs_{n}"), json!({}));
+    }
+    let opened = socket.item("b");
+    assert_eq!(
+        (&opened["change"], &opened["endpoint"]["id"]),
+        (&json!("BREAKER_OPENED"), &json!(endpoint))
+    );
+    assert_eq!((cluster("breakersOpen"), cluster("version")), (json!(1), json!("0.1.0")));
+    failing.behave(Behaviour::Accept);
+    for n in 2..12 {
+        stage.tenant.publish(&format!("vs_{n}"), json!({}));
+    }
+    assert_eq!(socket.item("b")["change"], "BREAKER_CLOSED");
+    assert_eq!(cluster("breakersOpen"), json!(0));
+}
