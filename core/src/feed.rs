@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{Delivery, Progress, Status};
 use crate::endpoint::Endpoint;
 use crate::event::Event;
-use crate::id::OrganizationId;
+use crate::id::{EndpointId, OrganizationId};
 
 /// What happened to a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,6 +100,29 @@ impl Change {
             Self::Delivery(_, delivery) => &delivery.organization_id,
             Self::Endpoint(_, endpoint) => &endpoint.organization_id,
         }
+    }
+}
+
+/// What somebody who waits wants to be woken for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Interest {
+    /// Whose changes.
+    pub organization: OrganizationId,
+    /// Those of one endpoint and its deliveries, or all.
+    pub endpoint: Option<EndpointId>,
+}
+
+impl Interest {
+    /// Those that a change concerns.
+    pub fn of(change: &Change) -> impl Iterator<Item = Self> {
+        let endpoint = match change {
+            Change::Event(_) => None,
+            Change::Delivery(_, delivery) => Some(delivery.endpoint_id.clone()),
+            Change::Endpoint(_, endpoint) => Some(endpoint.id.clone()),
+        };
+        let of = |endpoint| Self { organization: change.organization().clone(), endpoint };
+        let narrow = endpoint.map(|id| of(Some(id)));
+        std::iter::once(of(None)).chain(narrow)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::delivery::{Attempt, Claim, ClaimToken, Delivery, Progress, RequeueRef
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::event::{Event, EventWithDeliveries};
-use crate::feed::{After, Position};
+use crate::feed::{After, Interest, Position};
 use crate::gate::Reservation;
 use crate::id::{
     ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, OrganizationId, PrivacyRequestId, SessionId,
@@ -735,8 +735,9 @@ pub trait Feed: Send + Sync {
     fn head(&self) -> Position;
     /// What came after `position`, a part at a time.
     fn after(&self, position: Position) -> After;
-    /// Waits until there is something after `position`.
-    async fn moved(&self, position: Position);
+    /// Waits until there may be something of interest after `position`; answers the position up to which
+    /// there is nothing.
+    async fn moved(&self, position: Position, interest: &Interest) -> Position;
     /// Waits a moment until all that was told is kept.
     async fn close(&self);
 }

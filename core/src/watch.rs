@@ -9,7 +9,7 @@ use lru::LruCache;
 use crate::delivery::{Delivery, Status};
 use crate::error::Result;
 use crate::event::{Event, EventWithDeliveries};
-use crate::feed::{After, Change, DeliveryChange, EndpointChange, Position};
+use crate::feed::{After, Change, DeliveryChange, EndpointChange, Interest, Position};
 use crate::id::{EndpointId, EventId, OrganizationId};
 use crate::ports::{Archive, Feed, Store};
 
@@ -108,7 +108,7 @@ pub enum Seen {
 pub struct Watch {
     feed: Arc<dyn Feed>,
     store: Arc<dyn Store>,
-    organization: OrganizationId,
+    interest: Interest,
     wanted: Wanted,
     position: Position,
     /// Whether events have the wanted trigger.
@@ -135,7 +135,13 @@ impl Watch {
             Wanted::Deliveries(wish) if wish.names_a_trigger() => LruCache::new(TRIGGERS),
             _ => LruCache::new(NonZeroUsize::MIN),
         };
-        Self { feed, store, organization, wanted, position, triggers }
+        let endpoint = match &wanted {
+            Wanted::Deliveries(wish) => wish.endpoint_id.clone(),
+            Wanted::Endpoints { endpoint_id, .. } => endpoint_id.clone(),
+            Wanted::Events { .. } => None,
+        };
+        let interest = Interest { organization, endpoint };
+        Self { feed, store, interest, wanted, position, triggers }
     }
 
     /// Waits for the next changes that are wanted, at least one.
@@ -147,7 +153,7 @@ impl Watch {
                     return vec![Seen::Gap(head)];
                 }
                 After::Batches(batches) if batches.is_empty() => {
-                    self.feed.moved(self.position).await;
+                    self.position = self.feed.moved(self.position, &self.interest).await;
                     continue;
                 }
                 After::Batches(batches) => batches,
@@ -160,7 +166,7 @@ impl Watch {
                     if batch.number == seen.batch && index <= seen.index {
                         continue;
                     }
-                    if *change.organization() != self.organization {
+                    if *change.organization() != self.interest.organization {
                         continue;
                     }
                     self.remember_trigger(change);
@@ -220,7 +226,8 @@ impl Watch {
         }
         if !unknown.is_empty() {
             unknown.dedup();
-            let read = Archive::events_by_id(&*self.store, &self.organization, &unknown).await?;
+            let read =
+                Archive::events_by_id(&*self.store, &self.interest.organization, &unknown).await?;
             for EventWithDeliveries { event, .. } in read {
                 let triggered = wish.triggered_by(&event);
                 self.triggers.put(event.id.clone(), triggered);

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::futures_util::future::BoxFuture;
@@ -30,7 +31,8 @@ pub fn batches<R>(
     caller: Caller,
     spawn: impl Fn(BoxFuture<'static, ()>) -> R + Send + Sync + 'static,
 ) -> DataLoader<Batches> {
-    DataLoader::new(Batches { admin, caller }, spawn)
+    // A level is resolved at one go: when the task runs, all that it asks for has been asked.
+    DataLoader::new(Batches { admin, caller }, spawn).delay(Duration::ZERO)
 }
 
 /// A thing of an organization; what it belongs to has been shown to the caller already.

@@ -19,7 +19,7 @@ use hookseal_core::intake::Intake;
 
 use hardening::Hardening;
 
-pub use async_graphql::{Request, Response, Value};
+pub use async_graphql::{Request, Response, ServerError, Value};
 pub use batches::{Batches, batches};
 pub use mutation::Mutation;
 pub use query::Query;

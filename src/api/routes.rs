@@ -63,8 +63,10 @@ fn operators() -> Vec<PathRoutes> {
         ),
         on("/docs/errors")
             .get(ops::errors, plain("errors", "Explain every error", "text/markdown")),
-        on("/graphql/schema")
-            .get(graphql::schema, plain("graphqlSchema", "Show the GraphQL schema", TEXT)),
+        on("/graphql/schema").get(
+            graphql::schema,
+            plain("graphqlSchema", "Show the GraphQL schema", TEXT).refuses(StatusCode::NOT_FOUND),
+        ),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hookseal_core::feed::{After, Position};
+use hookseal_core::feed::{After, Interest, Position};
 use hookseal_core::order::{Order, Ticket, Told};
 use hookseal_core::ports::Feed;
 
@@ -45,8 +45,8 @@ impl Feed for MemoryFeed {
         self.window.after(position)
     }
 
-    async fn moved(&self, position: Position) {
-        self.window.moved(position).await;
+    async fn moved(&self, position: Position, interest: &Interest) -> Position {
+        self.window.moved(position, interest).await
     }
 
     async fn close(&self) {}

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hookseal_core::error::{Error, Result};
-use hookseal_core::feed::{After, Change, Position};
+use hookseal_core::feed::{After, Change, Interest, Position};
 use hookseal_core::limits::FEED_CHANGES;
 use hookseal_core::order::{Order, Ticket, Told};
 use hookseal_core::ports::Feed;
@@ -194,8 +194,8 @@ impl Feed for RedisFeed {
         self.window.after(position)
     }
 
-    async fn moved(&self, position: Position) {
-        self.window.moved(position).await;
+    async fn moved(&self, position: Position, interest: &Interest) -> Position {
+        self.window.moved(position, interest).await
     }
 
     async fn close(&self) {

@@ -1,12 +1,14 @@
 //! The latest changes in memory, and those who wait for the next.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hookseal_core::feed::{After, Change, Position, Ring};
+use hookseal_core::feed::{After, Change, Interest, Position, Ring};
 use hookseal_core::limits::FEED_CHANGES;
-use parking_lot::RwLock;
-use tokio::sync::{Notify, watch};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 /// How long those who wait are left alone after they were woken: under load they are woken for many
 /// commits at once.
@@ -17,7 +19,30 @@ const LULL: Duration = Duration::from_millis(10);
 pub(super) struct Window {
     ring: RwLock<Ring>,
     grown: Notify,
-    woken: watch::Sender<()>,
+    waiters: Mutex<HashMap<u64, Arc<Waiter>>>,
+    next_waiter: AtomicU64,
+}
+
+/// Somebody who waits at the end of the window.
+#[derive(Debug)]
+struct Waiter {
+    interest: Interest,
+    /// Number of the last batch that is known to hold nothing for him.
+    passed: AtomicU64,
+    woken: Notify,
+}
+
+/// A waiter for as long as he waits.
+struct Waiting<'a> {
+    window: &'a Window,
+    number: u64,
+    waiter: Arc<Waiter>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.window.waiters.lock().remove(&self.number);
+    }
 }
 
 impl Window {
@@ -26,21 +51,51 @@ impl Window {
         let window = Arc::new(Self {
             ring: RwLock::new(Ring::new(new_epoch(), FEED_CHANGES)),
             grown: Notify::new(),
-            woken: watch::Sender::new(()),
+            waiters: Mutex::default(),
+            next_waiter: AtomicU64::new(0),
         });
         let weak = Arc::downgrade(&window);
+        let mut looked = window.head();
         runtime.spawn(async move {
             while let Some(window) = weak.upgrade() {
                 // Looks up now and then, so that it ends with the window.
                 let grown = tokio::time::timeout(Duration::from_secs(1), window.grown.notified());
                 if grown.await.is_ok() {
-                    window.woken.send_replace(());
+                    looked = window.wake(looked);
                 }
                 drop(window);
                 tokio::time::sleep(LULL).await;
             }
         });
         window
+    }
+
+    /// Wakes those for whom there may be something after `looked`; the others are that much further.
+    /// Answers the end of what was looked at.
+    fn wake(&self, mut looked: Position) -> Position {
+        let mut touched: HashSet<Interest> = HashSet::new();
+        let all = loop {
+            match self.after(looked) {
+                After::Gap(head) => {
+                    looked = head;
+                    break true;
+                }
+                After::Batches(batches) => {
+                    let Some(last) = batches.last() else { break false };
+                    looked.batch = last.number;
+                    let changes = batches.iter().flat_map(|batch| &batch.changes);
+                    touched.extend(changes.flat_map(Interest::of));
+                }
+            }
+        };
+        for waiter in self.waiters.lock().values() {
+            if all || touched.contains(&waiter.interest) {
+                waiter.woken.notify_one();
+            } else {
+                waiter.passed.store(looked.batch, Ordering::Release);
+            }
+        }
+        looked
     }
 
     /// Adds what was committed.
@@ -83,13 +138,22 @@ impl Window {
         self.ring.read().after(position)
     }
 
-    /// Waits until something is after `position`.
-    pub(super) async fn moved(&self, position: Position) {
-        let mut woken = self.woken.subscribe();
-        while self.head() == position {
-            // The sender lives as long as the window.
-            let _ = woken.changed().await;
+    /// Waits until there may be something of interest after `position`, the end of a batch.
+    pub(super) async fn moved(&self, position: Position, interest: &Interest) -> Position {
+        let waiter = Arc::new(Waiter {
+            interest: interest.clone(),
+            passed: AtomicU64::new(position.batch),
+            woken: Notify::new(),
+        });
+        let number = self.next_waiter.fetch_add(1, Ordering::Relaxed);
+        self.waiters.lock().insert(number, waiter.clone());
+        let waiting = Waiting { window: self, number, waiter };
+        // From here on nothing is passed over; what came before is looked at by him who asks.
+        if self.head() != position {
+            return position;
         }
+        waiting.waiter.woken.notified().await;
+        Position { batch: waiting.waiter.passed.load(Ordering::Acquire), ..position }
     }
 }
 

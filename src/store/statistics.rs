@@ -34,8 +34,8 @@ struct Minute {
 #[derive(Debug, Default)]
 pub(super) struct Minutes {
     counting: Mutex<HashMap<Minute, Tally>>,
-    /// One at a time writes them.
-    keeping: tokio::sync::Mutex<()>,
+    /// Held by whoever writes them, shared by those who read.
+    keeping: tokio::sync::RwLock<()>,
 }
 
 impl Minutes {
@@ -123,7 +123,7 @@ impl Tallies for SqlStore {
         let (herald, scopes) = (self.herald.clone(), scopes.to_vec());
         self.run(async move {
             // Nobody writes a minute between the look into the rows and that into memory.
-            let kept = herald.minutes.keeping.lock().await;
+            let kept = herald.minutes.keeping.read().await;
             let span = (minute_of(from), minute_of(to));
             let kept_minutes = Entity::find()
                 .filter(Column::OrganizationId.eq(organization.as_str()))
@@ -157,7 +157,7 @@ impl Tallies for SqlStore {
         let (db, herald) = (self.writer(), self.herald.clone());
         self.run(async move {
             let minutes = &herald.minutes;
-            let _alone = minutes.keeping.lock().await;
+            let _alone = minutes.keeping.write().await;
             let over = minutes.over(minute_of(before));
             if over.is_empty() {
                 return Ok(0);

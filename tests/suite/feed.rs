@@ -6,8 +6,8 @@ use std::time::Duration;
 use hookseal::feed::memory::MemoryFeed;
 use hookseal::feed::redis::RedisFeed;
 use hookseal_core::event::Event;
-use hookseal_core::feed::{After, Change, Position};
-use hookseal_core::id::{EventId, OrganizationId};
+use hookseal_core::feed::{After, Change, Interest, Position};
+use hookseal_core::id::{EndpointId, EventId, OrganizationId};
 use hookseal_core::limits::FEED_CHANGES;
 use hookseal_core::ports::Feed;
 use hookseal_core::time::Timestamp;
@@ -23,6 +23,13 @@ fn change(n: usize) -> Change {
         trigger_id: String::new(),
         created_at: Timestamp::from_ms(0),
     }))
+}
+
+fn interest(endpoint: Option<&str>) -> Interest {
+    Interest {
+        organization: OrganizationId::from_row("o"),
+        endpoint: endpoint.map(EndpointId::from_row),
+    }
 }
 
 fn tell(feed: &dyn Feed, numbers: impl IntoIterator<Item = usize>) {
@@ -50,9 +57,11 @@ impl Watcher<'_> {
                     saw.push(Saw::Gap);
                 }
                 After::Batches(batches) if batches.is_empty() => {
-                    let moved = self.0.moved(self.1);
-                    if tokio::time::timeout(Duration::from_millis(700), moved).await.is_err() {
-                        return saw;
+                    let interest = interest(None);
+                    let moved = self.0.moved(self.1, &interest);
+                    match tokio::time::timeout(Duration::from_millis(700), moved).await {
+                        Ok(position) => self.1 = position,
+                        Err(_) => return saw,
                     }
                 }
                 After::Batches(batches) => {
@@ -91,7 +100,7 @@ async fn begun(redis: Option<&Redis>) -> Arc<dyn Feed> {
     let Some(redis) = redis else { return MemoryFeed::start(&runtime) };
     let feed = RedisFeed::start(&redis.url(), &runtime).unwrap();
     let start = feed.head();
-    tokio::time::timeout(Duration::from_secs(5), feed.moved(start)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), feed.moved(start, &interest(None))).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     feed
 }
@@ -121,6 +130,7 @@ on_every_feed! {
     an_unknown_commit_is_a_gap,
     a_foreign_position_is_a_gap,
     whoever_is_too_slow_sees_a_gap_and_then_goes_on,
+    what_is_of_no_interest_wakes_nobody_and_makes_no_gap,
 }
 
 async fn changes_are_seen_once_and_in_order(feed: Arc<dyn Feed>) {
@@ -177,6 +187,23 @@ async fn a_foreign_position_is_a_gap(feed: Arc<dyn Feed>) {
         assert_eq!(watcher.all().await.first(), Some(&Saw::Gap));
         assert_eq!(watcher.all().await, []);
     }
+}
+
+async fn what_is_of_no_interest_wakes_nobody_and_makes_no_gap(feed: Arc<dyn Feed>) {
+    let interest = interest(Some("e"));
+    let start = feed.head();
+    let waits = feed.moved(start, &interest);
+    let mut waits = std::pin::pin!(waits);
+    assert!(tokio::time::timeout(Duration::from_millis(15), &mut waits).await.is_err());
+    for n in 0..FEED_CHANGES / 400 + 10 {
+        tell(&*feed, n * 400..n * 400 + 400);
+        let woken = tokio::time::timeout(Duration::from_millis(15), &mut waits).await;
+        assert!(woken.is_err(), "the events of others woke him");
+    }
+    drop(feed.ticket());
+    let woken = tokio::time::timeout(Duration::from_secs(5), &mut waits).await.unwrap();
+    assert_eq!(woken.epoch, start.epoch);
+    assert!(woken.batch > start.batch + 10, "{woken:?}");
 }
 
 async fn whoever_is_too_slow_sees_a_gap_and_then_goes_on(feed: Arc<dyn Feed>) {

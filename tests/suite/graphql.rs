@@ -5,7 +5,7 @@ use std::time::Duration;
 use hookseal::demo::receiver::{Behaviour, Receiver};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Caller, Daemon, Home};
+use crate::support::daemon::{Caller, Daemon, Home, wait};
 
 fn ask(caller: &Caller, document: &str, variables: Value) -> Value {
     let answer = caller.post("/graphql", json!({ "query": document, "variables": variables }));
@@ -167,4 +167,60 @@ fn documents_that_ask_for_too_much_are_refused_before_they_run() {
         let answer = ask(&tenant.caller, &document, Value::Null);
         assert!(answer["errors"].is_array() && answer["data"].is_null(), "{document}: {answer}");
     }
+}
+
+#[test]
+fn endpoints_show_their_latest_deliveries_and_everybody_his_organization() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let receivers = [Receiver::start(Behaviour::Accept), Receiver::start(Behaviour::Answer(500))];
+    for (receiver, name) in receivers.iter().zip(["good", "bad"]) {
+        tenant.register(receiver, json!({ "name": name }));
+    }
+    let mut events = Vec::new();
+    for n in 0..4 {
+        events.push(tenant.publish(&format!("vs_{n}"), json!({}))["id"].clone());
+    }
+    let settled = || tenant.deliveries("&status=succeeded").len() == 4;
+    wait(Duration::from_secs(20), "deliveries", settled);
+    let document = "{ organization { id name } endpoints { nodes { name
+        latest: deliveries(first: 3) { eventId } succeeded: deliveries(status: SUCCEEDED) { eventId } } } }";
+    let answer = ask(&tenant.caller, document, json!({}));
+    assert_eq!(
+        answer["data"]["organization"],
+        json!({ "id": tenant.organization, "name": "Acme" })
+    );
+    for endpoint in answer["data"]["endpoints"]["nodes"].as_array().unwrap() {
+        let ids = |list: &str| -> Vec<Value> {
+            let list = endpoint[list].as_array().unwrap();
+            list.iter().map(|delivery| delivery["eventId"].clone()).collect()
+        };
+        let newest: Vec<_> = events.iter().rev().cloned().collect();
+        assert_eq!(ids("latest"), newest[..3]);
+        let succeeded = if endpoint["name"] == "good" { newest } else { Vec::new() };
+        assert_eq!(ids("succeeded"), succeeded);
+    }
+    let refused = ask(&tenant.caller, "{ cluster { nodes { version } } }", json!({}));
+    assert_eq!(code(&refused), "FORBIDDEN");
+}
+
+#[test]
+fn the_schema_is_shown_to_whom_the_settings_let_see_it() {
+    let ask_for_it = |daemon: &Daemon| {
+        let tenant = daemon.tenant();
+        let nobody = Caller::new(&daemon.url, "");
+        let query = json!({ "query": "{ __schema { queryType { name } } }" });
+        assert_eq!(nobody.post("/graphql", query.clone()).status, 401);
+        let page = nobody.send("GET", "/graphql", &[("accept", "text/html,*/*")], "");
+        let definition = nobody.get("/graphql/schema").status;
+        let answer = tenant.caller.post("/graphql", query).json();
+        (answer["data"]["__schema"]["queryType"]["name"] == "Query", definition, page.status)
+    };
+    let home = Home::new(&[]);
+    assert_eq!(ask_for_it(&home.start()), (true, 200, 200), "of a developer");
+    let home = Home::new(&[("HOOKSEAL_DEV", "0")]);
+    assert_eq!(ask_for_it(&home.start()), (true, 200, 405), "as it is installed");
+    let home = Home::new(&[("HOOKSEAL_INTROSPECTION", "0")]);
+    assert_eq!(ask_for_it(&home.start()), (false, 404, 200), "kept to itself");
 }

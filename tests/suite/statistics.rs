@@ -46,7 +46,10 @@ fn what_was_delivered_failed_and_waits_is_told_and_kept() {
     for n in 5..8 {
         tenant.publish(&format!("vs_{n}"), json!({}));
     }
-    let retried = || tenant.deliveries("&status=pending").iter().all(|d| d["attempt_count"] == 2);
+    let retried = || {
+        let pending = tenant.deliveries("&status=pending");
+        pending.len() == 3 && pending.iter().all(|delivery| delivery["attempt_count"] == 2)
+    };
     wait(Duration::from_secs(20), "second attempts", retried);
 
     let seen = |answer: &Value| {

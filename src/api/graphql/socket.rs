@@ -17,9 +17,9 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReaso
 use futures_util::stream::{AbortHandle, SelectAll, Stream, StreamExt as _, abortable, once};
 use hookseal_core::error::Error;
 use hookseal_core::limits::{LIVE_OPERATIONS, SOCKET_MESSAGE_BYTES};
-use hookseal_graphql::{Request, Response, refused};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use hookseal_graphql::{Request, Response, ServerError, refused};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::live::{Ending, Place, Watchman};
@@ -57,6 +57,28 @@ enum ClientMessage {
     },
     Complete {
         id: String,
+    },
+}
+
+/// What the server says.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ServerMessage<'a> {
+    ConnectionAck,
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<Value>,
+    },
+    Next {
+        id: &'a str,
+        payload: &'a Response,
+    },
+    Error {
+        id: &'a str,
+        payload: &'a [ServerError],
+    },
+    Complete {
+        id: &'a str,
     },
 }
 
@@ -208,10 +230,7 @@ impl Connection {
         let message = serde_json::from_str(&text);
         match message.map_err(|_| close(4400, "Invalid message received"))? {
             ClientMessage::ConnectionInit { payload } => self.init(payload).await,
-            ClientMessage::Ping { payload: None } => self.say(&json!({ "type": "pong" })).await,
-            ClientMessage::Ping { payload } => {
-                self.say(&json!({ "type": "pong", "payload": payload })).await
-            }
+            ClientMessage::Ping { payload } => self.say(&ServerMessage::Pong { payload }).await,
             ClientMessage::Pong {} => Ok(()),
             ClientMessage::Subscribe { id, payload } => self.subscribe(id, *payload).await,
             ClientMessage::Complete { id } => {
@@ -241,7 +260,7 @@ impl Connection {
             self.watchman.guard(credential, caller);
         }
         self.acknowledged = true;
-        self.say(&json!({ "type": "connection_ack" })).await
+        self.say(&ServerMessage::ConnectionAck).await
     }
 
     async fn subscribe(&mut self, id: String, document: Request) -> Result<(), End> {
@@ -257,9 +276,8 @@ impl Connection {
             _ => Err(Error::full("the operations of this connection")),
         };
         if let Err(error) = admitted {
-            let error = refused(error);
-            let error = json!({ "message": error.message, "extensions": error.extensions });
-            return self.say(&json!({ "id": id, "type": "error", "payload": [error] })).await;
+            let errors = [refused(error).into_server_error(Default::default())];
+            return self.say(&ServerMessage::Error { id: &id, payload: &errors }).await;
         }
         let answers = self.api.graphql.execute_stream(prepared(&self.api, document, caller));
         let name = id.clone();
@@ -279,7 +297,7 @@ impl Connection {
         }
         let Some(answer) = answer else {
             self.running.remove(&id);
-            return self.say(&json!({ "id": id, "type": "complete" })).await;
+            return self.say(&ServerMessage::Complete { id: &id }).await;
         };
         // Refused before it ran: no field is at fault.
         let refused = !answer.errors.is_empty()
@@ -289,17 +307,18 @@ impl Connection {
             if let Some(running) = self.running.remove(&id) {
                 running.abort();
             }
-            return self.say(&json!({ "id": id, "type": "error", "payload": answer.errors })).await;
+            return self.say(&ServerMessage::Error { id: &id, payload: &answer.errors }).await;
         }
-        self.say(&json!({ "id": id, "type": "next", "payload": answer })).await
+        self.say(&ServerMessage::Next { id: &id, payload: &answer }).await
     }
 
     /// Sends a message; looks after the connection while the client does not read.
-    async fn say(&mut self, message: &Value) -> Result<(), End> {
+    async fn say(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
+        let text = serde_json::to_string(message).expect("messages always serialize");
         let Self { session, watchman, .. } = self;
         tokio::select! {
             biased;
-            sent = session.text(message.to_string()) => sent.map_err(|_| End::Gone),
+            sent = session.text(text) => sent.map_err(|_| End::Gone),
             ending = watchman.ending() => Err(ending.into()),
             () = tokio::time::sleep(PATIENCE) => Err(End::Gone),
         }
