@@ -29,7 +29,7 @@ fn main() {
     let root = env!("CARGO_MANIFEST_DIR");
     let status = Command::new("bash")
         .arg(format!("{root}/tests/foreign/schemathesis.sh"))
-        .arg(format!("{root}/target/schemathesis"))
+        .arg(format!("{root}/target/foreign"))
         .args([&daemon.url, &tenant.caller.key, &tenant.platform.key, &session])
         .args([EXAMPLES, LEAST])
         .status()

@@ -68,7 +68,8 @@ done
 [ -n "$started" ] || { cat "$scratch/postgres/log" >&2; fail "PostgreSQL did not start"; }
 export TEST_POSTGRES_URL="postgres://hookseal@127.0.0.1:$port"
 
-say "installing the foreign libraries that verify and decrypt"
+say "installing the foreign libraries that verify, decrypt, ask and watch"
 (cd tests/foreign && npm ci --silent --no-audit --no-fund) || fail "npm ci in tests/foreign failed"
+tests/foreign/venv.sh "$PWD/target/foreign" || fail "the Python libraries could not be installed"
 
 cargo test --workspace --locked "$@"

@@ -11,13 +11,7 @@ venv=$1 examples=$6 least=${7:-1}
 export BASE_URL=$2 ORGANIZATION_KEY=$3 PLATFORM_KEY=$4 SESSION=$5 HOOKS=$here/schemathesis_hooks.py NO_PROXY='*'
 [[ $BASE_URL =~ ^http://(127\.0\.0\.1|localhost|\[::1\]):[0-9]+$ ]] || fail "$BASE_URL is not on this machine"
 
-if ! cmp -s "$here/requirements.txt" "$venv/installed.txt"; then
-  rm -rf "$venv"
-  /usr/bin/python3 -m venv "$venv" || fail "no virtual environment could be made in $venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes \
-    --only-binary :all: --requirement "$here/requirements.txt" || fail "could not be installed"
-  cp "$here/requirements.txt" "$venv/installed.txt"
-fi
+"$here/venv.sh" "$venv" || fail "no virtual environment"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -66,7 +66,7 @@ fn generated_requests_find_no_answer_beside_the_document() {
         secret,
         &json!({ "organization_id": tenant.organization, "role": "owner" }),
     );
-    let venv = concat!(env!("CARGO_MANIFEST_DIR"), "/target/schemathesis");
+    let venv = concat!(env!("CARGO_MANIFEST_DIR"), "/target/foreign");
     let keys = [&tenant.caller.key, &tenant.platform.key, &session].map(String::as_str);
     let [organization, platform, session] = keys;
     let arguments = [venv, &daemon.url, organization, platform, session, "1", "1000"];
