@@ -1,11 +1,17 @@
-//! What a document may be before it is run: bounds that the library has none of.
+//! What a document may be before it is run: bounds that the library has none of, and one code for whatever
+//! is refused there.
 
 use std::sync::Arc;
 
 use async_graphql::async_trait::async_trait;
-use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextParseQuery};
+use async_graphql::extensions::{
+    Extension, ExtensionContext, ExtensionFactory, NextParseQuery, NextRequest, NextSubscribe,
+};
+use async_graphql::futures_util::stream::{BoxStream, StreamExt as _};
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
-use async_graphql::{ErrorExtensions as _, Positioned, ServerError, ServerResult, Variables};
+use async_graphql::{
+    ErrorExtensions as _, Positioned, Response, ServerError, ServerResult, Variables,
+};
 
 /// Longest document, in bytes.
 pub(crate) const DOCUMENT_BYTES: usize = 32 * 1024;
@@ -23,8 +29,32 @@ impl ExtensionFactory for Hardening {
     }
 }
 
+/// Whatever is refused before a use case is asked has the code that REST gives to a bad request.
+fn coded(mut response: Response) -> Response {
+    for error in &mut response.errors {
+        let extensions = error.extensions.get_or_insert_default();
+        if extensions.get("code").is_none() {
+            extensions.set("code", "BAD_REQUEST");
+        }
+    }
+    response
+}
+
 #[async_trait]
 impl Extension for Hardening {
+    async fn request(&self, context: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
+        coded(next.run(context).await)
+    }
+
+    fn subscribe<'s>(
+        &self,
+        context: &ExtensionContext<'_>,
+        stream: BoxStream<'s, Response>,
+        next: NextSubscribe<'_>,
+    ) -> BoxStream<'s, Response> {
+        next.run(context, stream).map(coded).boxed()
+    }
+
     async fn parse_query(
         &self,
         context: &ExtensionContext<'_>,

@@ -26,8 +26,8 @@ pub use query::Query;
 pub use refusal::refused;
 pub use subscription::Subscription;
 
-/// Deepest nesting of a document.
-const DEPTH: usize = 10;
+/// Deepest nesting of a document; tools that ask for the schema nest deeply.
+const DEPTH: usize = 20;
 /// Most fields that an answer may have, a field of a list counted for each of its items, of a list of unknown
 /// length for two.
 const COMPLEXITY: usize = 10_000;

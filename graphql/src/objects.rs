@@ -23,11 +23,12 @@ use crate::batches::{Batches, KeysOf, LatestOf, StatisticsOf};
 use crate::refusal::refused;
 use crate::statistics::Statistics;
 
-/// An instant, RFC 3339 in UTC with milliseconds: `2026-05-05T11:00:00.000Z`.
+/// An instant as it is written; one that is given is judged where it is used, so that the error names the
+/// argument.
 #[derive(Clone, Debug)]
 pub(crate) struct DateTime(String);
 
-/// What is given is judged where it is used, so that the error names the argument.
+/// An instant, RFC 3339 in UTC with milliseconds: `2026-05-05T11:00:00.000Z`.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
 impl ScalarType for DateTime {
     fn parse(value: async_graphql::Value) -> InputValueResult<Self> {

@@ -64,8 +64,8 @@ async def publish(session, name):
 
 async def main():
     async with (
-        Client(transport=WebsocketsTransport(socket, init_payload=bearer(given["platform_key"]), **SPEAKS)) as platform,
-        Client(transport=AIOHTTPWebsocketsTransport(socket, headers=bearer(given["key"]), **SPEAKS)) as own,
+        Client(transport=WebsocketsTransport(socket, init_payload=bearer(given["platform_key"]), **SPEAKS), fetch_schema_from_transport=True) as platform,
+        Client(transport=AIOHTTPWebsocketsTransport(socket, headers=bearer(given["key"]), **SPEAKS), fetch_schema_from_transport=True) as own,
         Client(transport=AIOHTTPTransport(http, headers=bearer(given["key"]))) as poster,
     ):
         renamed = await ask(own, RENAME, id=endpoint, name="watched")
