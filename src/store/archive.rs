@@ -14,8 +14,8 @@ use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, delivery_attempt, endpoint, event};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseConnection, EntityTrait, JoinType, Order,
-    QueryFilter, QueryOrder, QuerySelect, RelationTrait, Select, Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, JoinType,
+    Order, QueryFilter, QueryOrder, QuerySelect, RelationTrait, Select, Statement,
 };
 
 use super::{Failure, SqlStore, rows};
@@ -156,15 +156,8 @@ impl Archive for SqlStore {
             if endpoints.is_empty() {
                 return Ok(HashMap::new());
             }
-            let status = status.map_or(String::new(), |s| format!("AND status = '{}'", s.as_str()));
-            let parts = (2..endpoints.len() + 2).map(|parameter| {
-                format!(
-                    "SELECT id FROM (SELECT id FROM deliveries WHERE endpoint_id = ${parameter}                      AND organization_id = $1 {status} ORDER BY id DESC LIMIT {most}) AS latest"
-                )
-            });
-            let sql = parts.collect::<Vec<_>>().join(" UNION ALL ");
-            let values = [&organization].into_iter().chain(&endpoints).map(|value| value.into());
-            let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+            let backend = db.get_database_backend();
+            let statement = latest_statement(backend, &organization, &endpoints, status, most);
             let ids = db.query_all_raw(statement).await?;
             let ids: Vec<String> =
                 ids.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
@@ -298,6 +291,28 @@ pub(super) fn having_status(status: Status) -> Select<delivery::Entity> {
             delivery::Entity::find().filter(claimed)
         }
     }
+}
+
+/// Ids of the latest deliveries of each endpoint.
+pub(super) fn latest_statement(
+    backend: DbBackend,
+    organization: &str,
+    endpoints: &[String],
+    status: Option<Status>,
+    most: usize,
+) -> Statement {
+    let status =
+        status.map_or(String::new(), |status| format!("AND status = '{}'", status.as_str()));
+    let parts = (2..endpoints.len() + 2).map(|parameter| {
+        format!(
+            "SELECT id FROM (SELECT id FROM deliveries WHERE endpoint_id = ${parameter} \
+             AND organization_id = $1 {status} ORDER BY id DESC LIMIT {most}) AS latest"
+        )
+    });
+    let sql = parts.collect::<Vec<_>>().join(" UNION ALL ");
+    let endpoints = endpoints.iter().map(String::as_str);
+    let values = std::iter::once(organization).chain(endpoints).map(|value| value.into());
+    Statement::from_sql_and_values(backend, sql, values)
 }
 
 /// What was created within a span of time, both ends included, by ids that lead with it.

@@ -2,8 +2,9 @@
 //! both databases are asked how they would go about it, over tables that have something in them.
 
 use hookseal_core::delivery::Status;
-use hookseal_core::id::{EndpointId, EventId};
+use hookseal_core::id::{EndpointId, EventId, OrganizationId};
 use hookseal_core::ports::{AuditFilter, DeliveryFilter, EndpointFilter, EventFilter};
+use hookseal_core::statistics::Scope;
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{audit_log, delivery, endpoint, event};
 use sea_orm::{
@@ -11,9 +12,10 @@ use sea_orm::{
     QueryTrait, Select, Statement,
 };
 
-use super::archive::{listed_deliveries, listed_events};
+use super::archive::{latest_statement, listed_deliveries, listed_events};
 use super::directory::audit::listed_entries;
 use super::directory::endpoints::listed_endpoints;
+use super::statistics::waiting_statement;
 use super::{Connections, text_value};
 
 const ORGANIZATION: &str = "org_3";
@@ -71,9 +73,13 @@ async fn filled(url: Option<&str>, directory: &std::path::Path) -> Connections {
 
 /// How the database would run a query.
 async fn plan<E: EntityTrait>(connections: &Connections, query: Select<E>) -> String {
+    explain(connections, query.limit(PAGE).build(connections.writer.get_database_backend())).await
+}
+
+async fn explain(connections: &Connections, statement: Statement) -> String {
     let db = &connections.writer;
     let backend = db.get_database_backend();
-    let Statement { sql, values, .. } = query.limit(PAGE).build(backend);
+    let Statement { sql, values, .. } = statement;
     let explain = match backend {
         DbBackend::Postgres => "EXPLAIN",
         _ => "EXPLAIN QUERY PLAN",
@@ -182,6 +188,23 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
             let what = format!("endpoints {enabled:?} {after}");
             judge(what, plan(&connections, query).await, false);
         }
+    }
+    let backend = connections.writer.get_database_backend();
+    let organization = OrganizationId::from_row(ORGANIZATION);
+    let endpoint = EndpointId::from_row("whe_23");
+    for scope in [Scope::Organization, Scope::Endpoint(endpoint.clone())] {
+        let what = format!("waiting {scope:?}");
+        let waiting = waiting_statement(backend, &organization, &[scope]);
+        let plan = explain(&connections, waiting).await;
+        judge(what, plan.replace("SCAN counted", "").replace("SCAN CONSTANT ROW", ""), false);
+    }
+    for status in Status::ALL.map(Some).into_iter().chain([None]) {
+        let endpoints = [endpoint.to_string()];
+        let latest = latest_statement(backend, ORGANIZATION, &endpoints, status, 10);
+        // Those in flight are few, and found by the index of the endpoint.
+        let few = status == Some(Status::Delivering);
+        let plan = explain(&connections, latest).await.replace("SCAN latest", "");
+        judge(format!("latest {status:?}"), plan, few);
     }
     assert!(bad.is_empty(), "{}", bad.join("\n\n"));
 }

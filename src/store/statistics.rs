@@ -205,6 +205,32 @@ async fn waiting(
     organization: &OrganizationId,
     scopes: &[Scope],
 ) -> Result<Vec<(Scope, Waiting)>, Failure> {
+    if scopes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = waiting_statement(db.get_database_backend(), organization, scopes);
+    let mut found = Vec::with_capacity(scopes.len());
+    for row in db.query_all_raw(statement).await? {
+        let index = match db.get_database_backend() {
+            DbBackend::Postgres => i64::from(row.try_get_by_index::<i32>(0)?),
+            _ => row.try_get_by_index::<i64>(0)?,
+        };
+        let scope = usize::try_from(index).ok().and_then(|index| scopes.get(index));
+        let waiting = Waiting {
+            deliveries: row.try_get_by_index::<i64>(1)?.unsigned_abs(),
+            oldest: row.try_get_by_index::<Option<i64>>(2)?.map(Timestamp::from_ms),
+        };
+        found.extend(scope.map(|scope| (scope.clone(), waiting)));
+    }
+    Ok(found)
+}
+
+/// For each scope its number, how many are pending, and when the oldest was accepted.
+pub(super) fn waiting_statement(
+    backend: DbBackend,
+    organization: &OrganizationId,
+    scopes: &[Scope],
+) -> Statement {
     let mut values: Vec<Value> = vec![organization.as_str().into()];
     let parts = scopes.iter().enumerate().map(|(index, scope)| {
         let mut pending =
@@ -220,22 +246,5 @@ async fn waiting(
         )
     });
     let sql = parts.collect::<Vec<_>>().join(" UNION ALL ");
-    if scopes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
-    let mut found = Vec::with_capacity(scopes.len());
-    for row in db.query_all_raw(statement).await? {
-        let index = match db.get_database_backend() {
-            DbBackend::Postgres => i64::from(row.try_get_by_index::<i32>(0)?),
-            _ => row.try_get_by_index::<i64>(0)?,
-        };
-        let scope = usize::try_from(index).ok().and_then(|index| scopes.get(index));
-        let waiting = Waiting {
-            deliveries: row.try_get_by_index::<i64>(1)?.unsigned_abs(),
-            oldest: row.try_get_by_index::<Option<i64>>(2)?.map(Timestamp::from_ms),
-        };
-        found.extend(scope.map(|scope| (scope.clone(), waiting)));
-    }
-    Ok(found)
+    Statement::from_sql_and_values(backend, sql, values)
 }
