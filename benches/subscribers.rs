@@ -277,19 +277,20 @@ impl<'a> Stage<'a> {
     }
 }
 
+async fn accept(_: web::Bytes) -> HttpResponse {
+    HttpResponse::NoContent().finish()
+}
+
 /// A receiver that takes everything. It does not decrypt: that would cost more than all that is measured.
 fn accepting() -> String {
     let (told, listening) = mpsc::channel();
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
-            let accept = || async { HttpResponse::NoContent() };
-            let server = HttpServer::new(move || {
-                App::new().default_service(web::to(move |_: web::Bytes| accept()))
-            })
-            .workers(1)
-            .disable_signals()
-            .bind(("127.0.0.1", 0))
-            .unwrap();
+            let server = HttpServer::new(move || App::new().default_service(web::to(accept)))
+                .workers(1)
+                .disable_signals()
+                .bind(("127.0.0.1", 0))
+                .unwrap();
             told.send(server.addrs()[0]).unwrap();
             server.run().await.unwrap();
         });
@@ -551,14 +552,14 @@ fn resume(stage: &Stage) -> (usize, usize) {
                 assert!(Instant::now() < deadline, "not all settled");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            let whole = whole.borrow();
+            let whole = whole.borrow().clone();
             let mut socket = connect(&stage.tenant).await;
             subscribe(&mut socket, json!({ "after": handled.last() })).await;
             while handled.last() != whole.last() {
                 handled.push(item(&mut socket).await.cursor);
                 assert!(handled.len() <= whole.len(), "something was doubled");
             }
-            assert!(handled == *whole, "something was missed or came in another order");
+            assert!(handled == whole, "something was missed or came in another order");
             (whole.len(), handled.len())
         })
     })
