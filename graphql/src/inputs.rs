@@ -1,4 +1,4 @@
-//! What mutations take.
+//! What mutations take. `core` judges it; a list longer than any rule allows is refused before.
 
 use async_graphql::{ID, InputObject, Json, MaybeUndefined};
 use hookseal_core::access::{ApiKeyChangeFields, ApiKeyFields};
@@ -18,10 +18,12 @@ pub(crate) struct NewEndpointInput {
     /// A name for people.
     name: Option<String>,
     /// Labels for people, at most 8.
+    #[graphql(validator(max_items = 100))]
     labels: Option<Vec<String>>,
     /// Whether it is enabled; true when left out.
     enabled: Option<bool>,
     /// Types it wants; the second generation when left out.
+    #[graphql(validator(max_items = 100))]
     subscribed_event_types: Option<Vec<String>>,
     /// Hours that an undelivered payload is kept: 0, 24, 72 or 168.
     undelivered_payload_retention_hours: Option<i64>,
@@ -54,10 +56,12 @@ pub(crate) struct EndpointChangeInput {
     /// A name for people; null clears it.
     name: MaybeUndefined<String>,
     /// Labels for people, at most 8.
+    #[graphql(validator(max_items = 100))]
     labels: Option<Vec<String>>,
     /// Whether it is enabled.
     enabled: Option<bool>,
     /// Types it wants.
+    #[graphql(validator(max_items = 100))]
     subscribed_event_types: Option<Vec<String>>,
     /// Hours that an undelivered payload is kept: 0, 24, 72 or 168.
     undelivered_payload_retention_hours: Option<i64>,
@@ -108,6 +112,7 @@ pub(crate) struct NewApiKeyInput {
     /// A name for people.
     name: String,
     /// Scopes, at least one.
+    #[graphql(validator(max_items = 100))]
     permissions: Vec<String>,
     /// Whatever its owner wants to remember with it.
     metadata: Option<Json<Map<String, Value>>>,
@@ -128,6 +133,7 @@ pub(crate) struct ApiKeyChangeInput {
     /// Whether it is accepted.
     enabled: Option<bool>,
     /// Scopes, at least one.
+    #[graphql(validator(max_items = 100))]
     permissions: Option<Vec<String>>,
     /// Replaces all that its owner remembers with it.
     metadata: Option<Json<Map<String, Value>>>,
@@ -160,6 +166,7 @@ pub(crate) struct NewEventInput {
     /// Version of the data's shape; 1 when left out.
     contract_version: Option<u32>,
     /// Only these endpoints.
+    #[graphql(validator(max_items = 100))]
     webhook_endpoint_ids: Option<Vec<ID>>,
     /// The same key and event answer with the same event.
     idempotency_key: Option<String>,
@@ -200,6 +207,7 @@ pub(crate) struct NewPrivacyRequestInput {
     #[graphql(default)]
     liveness_tries_used: i64,
     /// The session's endpoints, where no terminal event has named them.
+    #[graphql(validator(max_items = 100))]
     webhook_endpoint_ids: Option<Vec<ID>>,
 }
 

@@ -31,8 +31,6 @@ const DEPTH: usize = 20;
 /// Most fields that an answer may have, a field of a list counted for each of its items, of a list of unknown
 /// length for two.
 const COMPLEXITY: usize = 10_000;
-/// Most directives on one field.
-const DIRECTIVES: usize = 5;
 
 /// The schema.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
@@ -46,7 +44,6 @@ pub fn schema(admin: Arc<Admin>, intake: Arc<Intake>, introspection: bool) -> Sc
         .limit_depth(DEPTH)
         .limit_recursive_depth(DEPTH)
         .limit_complexity(COMPLEXITY)
-        .limit_directives(DIRECTIVES)
         .disable_suggestions()
         .extension(Hardening);
     if introspection { builder.finish() } else { builder.disable_introspection().finish() }

@@ -66,6 +66,7 @@ struct DeliveryChangedFilter {
     /// Only those that stand like this after the change.
     status: Option<DeliveryStatus>,
     /// Only these changes.
+    #[graphql(validator(max_items = 100))]
     changes: Option<Vec<DeliveryChange>>,
 }
 
@@ -91,6 +92,7 @@ struct EndpointChangedFilter {
     /// Only this endpoint.
     endpoint_id: Option<ID>,
     /// Only these changes.
+    #[graphql(validator(max_items = 100))]
     changes: Option<Vec<EndpointChange>>,
 }
 
