@@ -18,14 +18,16 @@ use futures_util::stream::{AbortHandle, SelectAll, Stream, StreamExt as _, abort
 use hookseal_core::error::Error;
 use hookseal_core::limits::{LIVE_OPERATIONS, SOCKET_MESSAGE_BYTES};
 use hookseal_graphql::{Request, Response, ServerError, refused};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::live::{Ending, Place, Watchman};
 use super::prepared;
 use crate::api::Api;
 use crate::api::auth::Credential;
+use crate::api::body;
 use crate::api::envelope::ApiError;
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -53,11 +55,18 @@ enum ClientMessage {
     Pong {},
     Subscribe {
         id: String,
+        #[serde(deserialize_with = "document")]
         payload: Box<Request>,
     },
     Complete {
         id: String,
     },
+}
+
+/// A document is an object; a derived type would take an array, too, member by member.
+fn document<'de, D: Deserializer<'de>>(payload: D) -> Result<Box<Request>, D::Error> {
+    let members = Map::<String, Value>::deserialize(payload)?;
+    Request::deserialize(Value::Object(members)).map(Box::new).map_err(D::Error::custom)
 }
 
 /// What the server says.
@@ -227,7 +236,7 @@ impl Connection {
             AggregatedMessage::Close(_) => return Err(End::Gone),
             AggregatedMessage::Binary(_) => return Err(close(4400, "Invalid message received")),
         };
-        let message = serde_json::from_str(&text);
+        let message = body::object(text.as_bytes());
         match message.map_err(|_| close(4400, "Invalid message received"))? {
             ClientMessage::ConnectionInit { payload } => self.init(payload).await,
             ClientMessage::Ping { payload } => self.say(&ServerMessage::Pong { payload }).await,
