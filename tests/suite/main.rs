@@ -13,6 +13,7 @@ mod demo;
 mod feed;
 mod foreign;
 mod graphql;
+mod hostile;
 mod leaks;
 mod listed_events;
 mod live;
