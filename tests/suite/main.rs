@@ -26,4 +26,5 @@ mod statistics;
 mod store;
 mod support;
 mod tenancy;
+mod tenancy_graphql;
 mod withdrawal;
