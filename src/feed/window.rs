@@ -88,13 +88,17 @@ impl Window {
                 }
             }
         };
-        for waiter in self.waiters.lock().values() {
-            if all || touched.contains(&waiter.interest) {
+        // Who is woken waits no more, though it may take him a while to notice: what comes until then must
+        // not carry him past what he is woken for.
+        self.waiters.lock().retain(|_, waiter| {
+            let concerned = all || touched.contains(&waiter.interest);
+            if concerned {
                 waiter.woken.notify_one();
             } else {
-                waiter.passed.store(looked.batch, Ordering::Release);
+                waiter.passed.fetch_max(looked.batch, Ordering::AcqRel);
             }
-        }
+            !concerned
+        });
         looked
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use hookseal::feed::memory::MemoryFeed;
 use hookseal::feed::redis::RedisFeed;
+use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::Event;
-use hookseal_core::feed::{After, Change, Interest, Position};
+use hookseal_core::feed::{After, Change, EndpointChange, Interest, Position};
 use hookseal_core::id::{EndpointId, EventId, OrganizationId};
 use hookseal_core::limits::FEED_CHANGES;
 use hookseal_core::ports::Feed;
@@ -29,6 +30,25 @@ fn interest(endpoint: Option<&str>) -> Interest {
     Interest {
         organization: OrganizationId::from_row("o"),
         endpoint: endpoint.map(EndpointId::from_row),
+    }
+}
+
+fn endpoint(id: &str) -> Endpoint {
+    Endpoint {
+        id: EndpointId::from_row(id),
+        organization_id: OrganizationId::from_row("o"),
+        name: None,
+        labels: Vec::new(),
+        url: String::new(),
+        enabled: true,
+        subscribed_event_types: Vec::new(),
+        retention: Default::default(),
+        max_in_flight: None,
+        rate_limit_per_second: None,
+        revision: 1,
+        created_at: Timestamp::from_ms(0),
+        updated_at: Timestamp::from_ms(0),
+        disabled_at: None,
     }
 }
 
@@ -131,6 +151,7 @@ on_every_feed! {
     a_foreign_position_is_a_gap,
     whoever_is_too_slow_sees_a_gap_and_then_goes_on,
     what_is_of_no_interest_wakes_nobody_and_makes_no_gap,
+    nobody_is_carried_past_what_he_is_woken_for,
 }
 
 async fn changes_are_seen_once_and_in_order(feed: Arc<dyn Feed>) {
@@ -204,6 +225,24 @@ async fn what_is_of_no_interest_wakes_nobody_and_makes_no_gap(feed: Arc<dyn Feed
     let woken = tokio::time::timeout(Duration::from_secs(5), &mut waits).await.unwrap();
     assert_eq!(woken.epoch, start.epoch);
     assert!(woken.batch > start.batch + 10, "{woken:?}");
+}
+
+async fn nobody_is_carried_past_what_he_is_woken_for(feed: Arc<dyn Feed>) {
+    let interest = interest(Some("e"));
+    let start = feed.head();
+    let mut waits = std::pin::pin!(feed.moved(start, &interest));
+    assert!(tokio::time::timeout(Duration::from_millis(15), &mut waits).await.is_err());
+    tell(&*feed, [1]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    feed.ticket().publish(vec![Change::Endpoint(EndpointChange::Updated, Arc::new(endpoint("e")))]);
+    // He is woken, and does not notice yet.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    tell(&*feed, [2]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let woken = waits.await;
+    assert_eq!((woken.batch, woken.index), (start.batch + 1, Position::END));
+    let After::Batches(batches) = feed.after(woken) else { panic!("a gap") };
+    assert!(matches!(batches[0].changes[..], [Change::Endpoint(..)]), "{batches:?}");
 }
 
 async fn whoever_is_too_slow_sees_a_gap_and_then_goes_on(feed: Arc<dyn Feed>) {
