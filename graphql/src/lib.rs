@@ -36,7 +36,7 @@ const COMPLEXITY: usize = 10_000;
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
 /// The schema over the use cases. Each request carries its [`hookseal_core::access::Caller`] and its
-/// [`batches`] as data; `introspection` lets it ask for the schema itself.
+/// [`batches()`] as data; `introspection` lets it ask for the schema itself.
 pub fn schema(admin: Arc<Admin>, intake: Arc<Intake>, introspection: bool) -> Schema {
     let builder = Schema::build(Query, Mutation, Subscription)
         .data(admin)
