@@ -119,9 +119,14 @@ async fn begun(redis: Option<&Redis>) -> Arc<dyn Feed> {
     let runtime = tokio::runtime::Handle::current();
     let Some(redis) = redis else { return MemoryFeed::start(&runtime) };
     let feed = RedisFeed::start(&redis.url(), &runtime).unwrap();
-    let start = feed.head();
-    tokio::time::timeout(Duration::from_secs(5), feed.moved(start, &interest(None))).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let begins = async {
+        while redis.ask::<Option<u64>>(&["HGET", "hookseal:{feed}:head", "epoch"])
+            != Some(feed.head().epoch)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), begins).await.unwrap();
     feed
 }
 
