@@ -90,8 +90,8 @@ impl Foundation {
         .await?;
         Ok(Self {
             connections,
-            feed: match &config.redis_url {
-                Some(url) => RedisFeed::start(url.expose(), &runtime)?,
+            feed: match &config.redis {
+                Some(link) => RedisFeed::start(link.clone(), &runtime),
                 None => MemoryFeed::start(&runtime),
             },
             runtime,

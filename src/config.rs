@@ -16,6 +16,8 @@ use hookseal_core::ports::Secret;
 use hookseal_core::retry::{RetrySchedule, parse_duration};
 use hookseal_core::target::{Network, TargetRules};
 
+use crate::redis_link::{self, RedisLink};
+
 /// The file that is read when it is there.
 const FILE: &str = "hookseal.toml";
 /// What the names in the environment begin with.
@@ -86,7 +88,7 @@ pub struct Config {
     /// Another database than the embedded one.
     pub database_url: Option<String>,
     /// Redis, for what several processes share.
-    pub redis_url: Option<Secret>,
+    pub redis: Option<RedisLink>,
     /// The master key, base64url of 32 bytes.
     pub master_key: Option<Secret>,
     /// A file that holds the master key.
@@ -163,11 +165,7 @@ impl Config {
                 .text("data_dir")
                 .map_or_else(|| "./hookseal-data".into(), PathBuf::from),
             database_url: settings.text("database_url"),
-            redis_url: settings.take(
-                "redis_url",
-                "a redis: URL such as redis://127.0.0.1",
-                |v| redis::Client::open(v).is_ok().then(|| Secret::new(v)),
-            )?,
+            redis: settings.take("redis_url", redis_link::EXPECTED, RedisLink::parse)?,
             master_key: settings.text("master_key").map(Secret::new),
             master_key_file: settings.text("master_key_file").map(PathBuf::from),
             dev: settings.flag("dev", false)?,

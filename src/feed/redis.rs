@@ -14,19 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hookseal_core::error::{Error, Result};
 use hookseal_core::feed::{After, Change, Interest, Position};
 use hookseal_core::limits::FEED_CHANGES;
 use hookseal_core::order::{Order, Ticket, Told};
 use hookseal_core::ports::Feed;
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadOptions, StreamReadReply};
-use redis::{AsyncCommands as _, AsyncConnectionConfig, Client, RedisResult, Script};
+use redis::{AsyncCommands as _, RedisResult, Script};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::window::{Window, new_epoch};
+use crate::redis_link::{RedisConnection, RedisLink};
 
 /// The stream, and what is known of it. One hash tag keeps them together on a Redis Cluster.
 const STREAM: &str = "hookseal:{feed}:stream";
@@ -38,7 +37,7 @@ const ENTRY_CHANGES: usize = 256;
 const ENTRIES: usize = 256;
 /// How long a read waits for the next entry before it looks whether the stream is still the same.
 const WAIT: Duration = Duration::from_secs(1);
-/// How long Redis may take to answer anything else, or to be connected to.
+/// How long Redis may take to answer anything else.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait before asking again a Redis that was away.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -50,7 +49,7 @@ pub struct RedisFeed {
     window: Arc<Window>,
     order: Arc<Order>,
     outbox: Arc<Outbox>,
-    client: Client,
+    redis: RedisLink,
     tasks: [AbortHandle; 2],
 }
 
@@ -138,13 +137,8 @@ impl Outbox {
 }
 
 impl RedisFeed {
-    /// A feed over the Redis at `url`, served by tasks on `runtime`. A Redis that is away is waited for.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when `url` is none.
-    pub fn start(url: &str, runtime: &tokio::runtime::Handle) -> Result<Arc<Self>> {
-        let client = Client::open(url)
-            .map_err(|_| Error::invalid("redis_url", "a redis: URL such as redis://127.0.0.1"))?;
+    /// A feed over `redis`, served by tasks on `runtime`. A Redis that is away is waited for.
+    pub fn start(redis: RedisLink, runtime: &tokio::runtime::Handle) -> Arc<Self> {
         let window = Window::open(runtime);
         let outbox = Arc::new(Outbox {
             writer: format!("{:016x}", rand::random::<u64>()),
@@ -160,9 +154,9 @@ impl RedisFeed {
             }
         });
         let writer =
-            Writer { client: client.clone(), outbox: outbox.clone(), window: window.clone() };
+            Writer { redis: redis.clone(), outbox: outbox.clone(), window: window.clone() };
         let reader = Reader {
-            client: client.clone(),
+            redis: redis.clone(),
             outbox: outbox.clone(),
             window: window.clone(),
             last: None,
@@ -171,11 +165,11 @@ impl RedisFeed {
             runtime.spawn(writer.run()).abort_handle(),
             runtime.spawn(reader.run()).abort_handle(),
         ];
-        Ok(Arc::new(Self { window, order, outbox, client, tasks }))
+        Arc::new(Self { window, order, outbox, redis, tasks })
     }
 
     async fn sign_off(&self) -> RedisResult<()> {
-        let mut connection = connect(&self.client, PATIENCE).await?;
+        let mut connection = self.redis.connect(PATIENCE).await?;
         connection.hdel(WRITERS, &self.outbox.writer).await
     }
 }
@@ -214,16 +208,9 @@ impl Feed for RedisFeed {
     }
 }
 
-async fn connect(client: &Client, patience: Duration) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(patience));
-    client.get_multiplexed_async_connection_with_config(&config).await
-}
-
 /// Appends what commits tell.
 struct Writer {
-    client: Client,
+    redis: RedisLink,
     outbox: Arc<Outbox>,
     window: Arc<Window>,
 }
@@ -279,9 +266,9 @@ impl Writer {
         }
     }
 
-    async fn connected(&self) -> MultiplexedConnection {
+    async fn connected(&self) -> RedisConnection {
         loop {
-            match connect(&self.client, PATIENCE).await {
+            match self.redis.connect(PATIENCE).await {
                 Ok(connection) => return connection,
                 Err(error) => {
                     tracing::warn!(%error, "Redis is away");
@@ -292,7 +279,7 @@ impl Writer {
     }
 
     /// Whether the stream is there and every process before signed off; strikes out those that did not.
-    async fn is_whole(&self, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+    async fn is_whole(&self, connection: &mut RedisConnection) -> RedisResult<bool> {
         let left: Vec<String> = connection.hkeys(WRITERS).await?;
         if left.is_empty() {
             return connection.hexists(HEAD, "epoch").await;
@@ -312,7 +299,7 @@ struct Last {
 
 /// Follows the stream.
 struct Reader {
-    client: Client,
+    redis: RedisLink,
     outbox: Arc<Outbox>,
     window: Arc<Window>,
     last: Option<Last>,
@@ -330,7 +317,7 @@ impl Reader {
 
     /// Reads from where it was, if the stream is still that which it was.
     async fn follow(&mut self) -> RedisResult<()> {
-        let mut connection = connect(&self.client, PATIENCE + WAIT).await?;
+        let mut connection = self.redis.connect(PATIENCE + WAIT).await?;
         if let Some(last) = self.last {
             let found = entry(&mut connection, last.number).await?;
             if found.is_none_or(|found| hash(&found) != last.hash) {
@@ -376,7 +363,7 @@ impl Reader {
     }
 
     /// The stream is another one: says so to everybody, and begins at its end.
-    async fn lose(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    async fn lose(&mut self, connection: &mut RedisConnection) -> RedisResult<()> {
         tracing::warn!("Redis lost the feed; those who watch are told");
         let newest: StreamRangeReply = connection.xrevrange_count(STREAM, "+", "-", 1).await?;
         let number = |entry: &StreamId| entry.id.split('-').next()?.parse().ok();
@@ -388,10 +375,7 @@ impl Reader {
     }
 }
 
-async fn entry(
-    connection: &mut MultiplexedConnection,
-    number: u64,
-) -> RedisResult<Option<StreamId>> {
+async fn entry(connection: &mut RedisConnection, number: u64) -> RedisResult<Option<StreamId>> {
     let id = format!("{number}-0");
     let found: StreamRangeReply = connection.xrange(STREAM, &id, &id).await?;
     Ok(found.ids.into_iter().next())

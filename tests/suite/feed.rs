@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::redis::AsyncCommands as _;
 use hookseal::feed::memory::MemoryFeed;
 use hookseal::feed::redis::RedisFeed;
+use hookseal::redis_link::RedisLink;
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::Event;
 use hookseal_core::feed::{After, Change, EndpointChange, Interest, Position};
@@ -13,7 +15,7 @@ use hookseal_core::limits::FEED_CHANGES;
 use hookseal_core::ports::Feed;
 use hookseal_core::time::Timestamp;
 
-use crate::support::redis::Redis;
+use crate::support::redis::{Redis, RedisCluster, Service};
 
 fn change(n: usize) -> Change {
     Change::Event(Arc::new(Event {
@@ -115,14 +117,18 @@ fn changes(numbers: impl IntoIterator<Item = usize>) -> Vec<Saw> {
 }
 
 /// A feed that has begun: what comes now is seen.
-async fn begun(redis: Option<&Redis>) -> Arc<dyn Feed> {
+async fn begun(redis: Option<RedisLink>) -> Arc<dyn Feed> {
     let runtime = tokio::runtime::Handle::current();
     let Some(redis) = redis else { return MemoryFeed::start(&runtime) };
-    let feed = RedisFeed::start(&redis.url(), &runtime).unwrap();
+    let feed = RedisFeed::start(redis.clone(), &runtime);
     let begins = async {
-        while redis.ask::<Option<u64>>(&["HGET", "hookseal:{feed}:head", "epoch"])
-            != Some(feed.head().epoch)
-        {
+        let mut connection = redis.connect(Duration::from_secs(2)).await.unwrap();
+        loop {
+            let epoch: Option<u64> =
+                connection.hget("hookseal:{feed}:head", "epoch").await.unwrap();
+            if epoch == Some(feed.head().epoch) {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -142,7 +148,7 @@ macro_rules! on_every_feed {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let redis = $crate::support::redis::Redis::start();
-                super::$name(super::begun(Some(&redis)).await).await;
+                super::$name(super::begun(Some(redis.link())).await).await;
             })+
         }
     };
@@ -271,7 +277,7 @@ async fn whoever_is_too_slow_sees_a_gap_and_then_goes_on(feed: Arc<dyn Feed>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_process_sees_what_any_of_them_tells() {
     let redis = Redis::start();
-    let (one, other) = (begun(Some(&redis)).await, begun(Some(&redis)).await);
+    let (one, other) = (begun(Some(redis.link())).await, begun(Some(redis.link())).await);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let (mut here, mut there) = (Watcher(&*one, one.head()), Watcher(&*other, other.head()));
     tell(&*one, 0..10);
@@ -285,7 +291,7 @@ async fn every_process_sees_what_any_of_them_tells() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_ended_in_order_leaves_no_gap() {
     let redis = Redis::start();
-    let feed = begun(Some(&redis)).await;
+    let feed = begun(Some(redis.link())).await;
     let mut watcher = Watcher(&*feed, feed.head());
     tell(&*feed, 0..10);
     assert_eq!(watcher.all().await, changes(0..10));
@@ -293,7 +299,7 @@ async fn a_process_that_ended_in_order_leaves_no_gap() {
     tell(&*feed, 10..20);
     feed.close().await;
     drop(feed);
-    let next = begun(Some(&redis)).await;
+    let next = begun(Some(redis.link())).await;
     tell(&*next, 20..30);
     assert_eq!(Watcher(&*next, position).all().await, changes(10..30));
 }
@@ -301,13 +307,13 @@ async fn a_process_that_ended_in_order_leaves_no_gap() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_died_leaves_a_gap() {
     let redis = Redis::start();
-    let feed = begun(Some(&redis)).await;
+    let feed = begun(Some(redis.link())).await;
     tell(&*feed, 0..10);
     let mut watcher = Watcher(&*feed, feed.head());
     watcher.all().await;
     let position = watcher.1;
     drop(feed);
-    let next = begun(Some(&redis)).await;
+    let next = begun(Some(redis.link())).await;
     let mut watcher = Watcher(&*next, position);
     assert_eq!(watcher.past_a_gap().await, [Saw::Gap]);
     tell(&*next, [1]);
@@ -317,7 +323,7 @@ async fn a_process_that_died_leaves_a_gap() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_lost_is_a_gap_and_goes_on() {
     let redis = Redis::start();
-    let feed = begun(Some(&redis)).await;
+    let feed = begun(Some(redis.link())).await;
     let mut watcher = Watcher(&*feed, feed.head());
     for n in 0..20 {
         tell(&*feed, [n]);
@@ -341,7 +347,7 @@ async fn a_stream_that_is_lost_is_a_gap_and_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_comes_back_with_all_it_had_leaves_no_gap() {
     let mut redis = Redis::start();
-    let feed = begun(Some(&redis)).await;
+    let feed = begun(Some(redis.link())).await;
     let mut watcher = Watcher(&*feed, feed.head());
     tell(&*feed, 0..10);
     assert_eq!(watcher.all().await, changes(0..10));
@@ -355,7 +361,7 @@ async fn a_redis_that_comes_back_with_all_it_had_leaves_no_gap() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_comes_back_empty_is_a_gap() {
     let mut redis = Redis::start();
-    let feed = begun(Some(&redis)).await;
+    let feed = begun(Some(redis.link())).await;
     let mut watcher = Watcher(&*feed, feed.head());
     tell(&*feed, 0..10);
     assert_eq!(watcher.all().await, changes(0..10));
@@ -369,7 +375,7 @@ async fn a_redis_that_comes_back_empty_is_a_gap() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_lost_the_latest_is_a_gap_though_its_numbers_come_again() {
     let mut redis = Redis::start();
-    let feed = begun(Some(&redis)).await;
+    let feed = begun(Some(redis.link())).await;
     let mut watcher = Watcher(&*feed, feed.head());
     tell(&*feed, 0..10);
     assert_eq!(watcher.all().await, changes(0..10));
@@ -389,7 +395,7 @@ async fn a_redis_that_lost_the_latest_is_a_gap_though_its_numbers_come_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_away_for_long_costs_a_gap_and_no_memory() {
     let mut redis = Redis::start();
-    let feed = begun(Some(&redis)).await;
+    let feed = begun(Some(redis.link())).await;
     let mut watcher = Watcher(&*feed, feed.head());
     redis.stop(true);
     for n in 0..FEED_CHANGES / 100 + 10 {
@@ -399,4 +405,45 @@ async fn a_redis_that_is_away_for_long_costs_a_gap_and_no_memory() {
     watcher.past_a_gap().await;
     tell(&*feed, [7]);
     assert_eq!(watcher.all().await, changes([7]));
+}
+
+/// Tells one change after the other until one is seen.
+async fn goes_on(feed: &dyn Feed, watcher: &mut Watcher<'_>) {
+    for n in 100..160 {
+        tell(feed, [n]);
+        if watcher.all().await.last() == Some(&Saw::Change(n)) {
+            return;
+        }
+    }
+    panic!("the feed did not go on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_goes_on_with_the_master_that_sentinel_made() {
+    let mut service = Service::start();
+    let feed = begun(Some(service.link())).await;
+    let mut watcher = Watcher(&*feed, feed.head());
+    tell(&*feed, 0..10);
+    assert_eq!(watcher.all().await, changes(0..10));
+    service.master.stop(false);
+    goes_on(&*feed, &mut watcher).await;
+    let role: Vec<::redis::Value> = service.replica.ask(&["ROLE"]);
+    assert_eq!(role[0], ::redis::Value::BulkString(b"master".to_vec()));
+    tell(&*feed, 10..20);
+    assert_eq!(watcher.all().await, changes(10..20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_works_on_a_cluster_and_goes_on_when_a_replica_takes_over() {
+    let mut cluster = RedisCluster::start();
+    let (one, other) = (begun(Some(cluster.link())).await, begun(Some(cluster.link())).await);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (mut here, mut there) = (Watcher(&*one, one.head()), Watcher(&*other, other.head()));
+    tell(&*one, 0..10);
+    assert_eq!((here.all().await, there.all().await), (changes(0..10), changes(0..10)));
+    cluster.kill_master_of("hookseal:{feed}:stream");
+    goes_on(&*one, &mut here).await;
+    there.all().await;
+    tell(&*other, 10..20);
+    assert_eq!((here.all().await, there.all().await), (changes(10..20), changes(10..20)));
 }

@@ -1,40 +1,66 @@
-//! A Redis of the test's own.
+//! Redis servers of the test's own: one, a service that Sentinel watches, a Redis Cluster. All want a
+//! password.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use hookseal::redis_link::RedisLink;
+
 use super::daemon::wait;
 
+const PASSWORD: &str = "a-password-of-the-tests";
+/// How long servers may take to come up and to find each other.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One server.
 pub struct Redis {
     child: Child,
     port: u16,
     directory: tempfile::TempDir,
+    arguments: Vec<String>,
 }
 
 impl Redis {
     pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let directory = tempfile::tempdir().unwrap();
-        let child = serve(port, &directory);
-        Self { child, port, directory }.awaited()
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self::start_in(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    fn start_in(directory: tempfile::TempDir, arguments: Vec<String>) -> Self {
+        let port = free_port();
+        let child = serve(port, directory.path(), &arguments);
+        Self { child, port, directory, arguments }.awaited()
     }
 
     fn awaited(self) -> Self {
-        wait(Duration::from_secs(20), "Redis", || {
+        wait(PATIENCE, "Redis", || {
             redis::Client::open(self.url()).unwrap().get_connection().is_ok()
         });
         self
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://default:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    pub fn link(&self) -> RedisLink {
+        RedisLink::parse(&self.url()).unwrap()
     }
 
     pub fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
         let (name, arguments) = command.split_first().unwrap();
         redis::cmd(name).arg(arguments).query(&mut connection).unwrap()
+    }
+
+    fn says(&self, command: &[&str], line: &str) -> bool {
+        self.ask::<String>(command).lines().any(|said| said == line)
     }
 
     /// Ends it; `keeping` what it holds.
@@ -48,16 +74,21 @@ impl Redis {
 
     /// Starts it again, with what it kept.
     pub fn start_again(mut self) -> Self {
-        self.child = serve(self.port, &self.directory);
+        self.child = serve(self.port, self.directory.path(), &self.arguments);
         self.awaited()
     }
 }
 
-fn serve(port: u16, directory: &tempfile::TempDir) -> Child {
-    let port = port.to_string();
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn serve(port: u16, directory: &Path, arguments: &[String]) -> Child {
     Command::new("redis-server")
-        .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"])
-        .arg(directory.path())
+        .args(arguments)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .arg(directory)
+        .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD])
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server is installed: run the tests by tests/run.sh")
@@ -67,5 +98,121 @@ impl Drop for Redis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A master, its replica, and a Sentinel that makes the one the other.
+pub struct Service {
+    pub master: Redis,
+    pub replica: Redis,
+    sentinel: Redis,
+}
+
+impl Service {
+    const NAME: &str = "hookseal";
+
+    pub fn start() -> Self {
+        let master = Redis::start();
+        let replica = replica_of(&master);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("sentinel.conf");
+        let (name, port) = (Self::NAME, master.port);
+        let watches = format!(
+            "sentinel monitor {name} 127.0.0.1 {port} 1\n\
+             sentinel auth-pass {name} {PASSWORD}\n\
+             sentinel down-after-milliseconds {name} 1000\n"
+        );
+        std::fs::write(&file, watches).unwrap();
+        let arguments = vec![file.to_str().unwrap().to_owned(), "--sentinel".to_owned()];
+        let sentinel = Redis::start_in(directory, arguments);
+        wait(PATIENCE, "the Sentinel to know the replica", || {
+            let replicas: Vec<redis::Value> = sentinel.ask(&["SENTINEL", "REPLICAS", name]);
+            replicas.len() == 1
+        });
+        Self { master, replica, sentinel }
+    }
+
+    pub fn link(&self) -> RedisLink {
+        let (port, name) = (self.sentinel.port, Self::NAME);
+        // A Sentinel that is away is passed over.
+        let nobody = free_port();
+        let url =
+            format!("redis+sentinel://:{PASSWORD}@127.0.0.1:{nobody},127.0.0.1:{port}/{name}");
+        RedisLink::parse(&url).unwrap()
+    }
+}
+
+/// A replica that has all that its master has.
+fn replica_of(master: &Redis) -> Redis {
+    let replica = Redis::start_with(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
+    wait(PATIENCE, "the replica", || replica.says(&["INFO"], "master_link_status:up"));
+    replica
+}
+
+/// A Redis Cluster of three masters, each with a replica.
+pub struct RedisCluster {
+    masters: Vec<Redis>,
+    replicas: Vec<Redis>,
+}
+
+impl RedisCluster {
+    pub fn start() -> Self {
+        let node = || {
+            let bus = free_port().to_string();
+            Redis::start_with(&[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-port",
+                &bus,
+                "--cluster-node-timeout",
+                "1000",
+            ])
+        };
+        let masters: Vec<_> = (0..3).map(|_| node()).collect();
+        let replicas: Vec<_> = (0..3).map(|_| node()).collect();
+        let cluster = Self { masters, replicas };
+        let slots = [["0", "5460"], ["5461", "10922"], ["10923", "16383"]];
+        for (master, [first, last]) in cluster.masters.iter().zip(slots) {
+            let _: String = master.ask(&["CLUSTER", "ADDSLOTSRANGE", first, last]);
+        }
+        let meeting = &cluster.masters[0];
+        for node in cluster.nodes().skip(1) {
+            let (port, bus) = (node.port.to_string(), &node.arguments[3]);
+            let _: String = meeting.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, bus]);
+        }
+        let all_say = |command: &[&str], line: &str| {
+            wait(PATIENCE, "the cluster", || cluster.nodes().all(|node| node.says(command, line)));
+        };
+        all_say(&["CLUSTER", "INFO"], "cluster_known_nodes:6");
+        for (master, replica) in cluster.masters.iter().zip(&cluster.replicas) {
+            let master: String = master.ask(&["CLUSTER", "MYID"]);
+            let _: String = replica.ask(&["CLUSTER", "REPLICATE", &master]);
+        }
+        all_say(&["CLUSTER", "INFO"], "cluster_state:ok");
+        wait(PATIENCE, "the replicas", || {
+            cluster.replicas.iter().all(|node| node.says(&["INFO"], "master_link_status:up"))
+        });
+        cluster
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Redis> {
+        self.masters.iter().chain(&self.replicas)
+    }
+
+    pub fn link(&self) -> RedisLink {
+        let hosts: Vec<_> = self.nodes().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let url = format!("redis+cluster://:{PASSWORD}@{}", hosts.join(","));
+        RedisLink::parse(&url).unwrap()
+    }
+
+    /// Ends the master that `key` is on.
+    pub fn kill_master_of(&mut self, key: &str) {
+        let slot: u16 = self.masters[0].ask(&["CLUSTER", "KEYSLOT", key]);
+        let index = match slot {
+            0..=5460 => 0,
+            5461..=10922 => 1,
+            10923.. => 2,
+        };
+        self.masters[index].stop(false);
     }
 }
