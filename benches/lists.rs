@@ -15,6 +15,7 @@ use hookseal_core::gate::Reservation;
 use hookseal_core::id::{DeliveryId, EndpointId, Minter, OrganizationId};
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{Archive as _, DeliveryFilter, Dispatch, HandOver};
+use hookseal_core::shard::Shards;
 use sea_orm::{ConnectionTrait as _, Database, DbBackend};
 
 const DELIVERIES: usize = 1_000_000;
@@ -38,6 +39,8 @@ impl Dispatch for Nobody {
     fn revoked(&self, _: &EndpointId, _: Vec<DeliveryId>) {}
 
     fn replacement_owed(&self) {}
+
+    fn shards_changed(&self, _: Shards, _: Shards) {}
 }
 
 fn id(n: usize) -> String {

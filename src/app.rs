@@ -10,21 +10,26 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
+use async_trait::async_trait;
 use hookseal_core::admin::{Admin, AdminParts};
-use hookseal_core::cluster::Cluster;
+use hookseal_core::cluster::{Cluster, Node, NodeCard, Roll, ShardState, Workload};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
 use hookseal_core::ports::{
-    Blame, Clock, DeliveryRules, Dispatch, Feed, Rights, Sealer, Secret, Store, Upkeep, Vault,
+    Blame, Claims, Clock, DeliveryRules, Dispatch, Feed, Ownership, Rights, Roster, Schedule,
+    Sealer, Secret, Store, Vault,
 };
+use hookseal_core::shard::{NodeNumber, SHARDS, Shard, Standing};
 use hookseal_core::time::Timestamp;
 
 use crate::actors::Tools;
-use crate::actors::janitor::Janitor;
+use crate::actors::janitor::{Janitor, SUSPECTS};
+use crate::actors::member::{Member, MemberParts, set_clock};
+use crate::actors::replacer;
+use crate::actors::stager::Stager;
 use crate::actors::supervisor::{DrainAll, Supervisor};
 use crate::actors::switchboard::Switchboard;
-use crate::actors::{replacer, stager};
 use crate::api::{self, Api, KnownKeys, Lives, Meter, Readiness};
 use crate::clock::AnchoredClock;
 use crate::config::{Config, make_data_dir};
@@ -34,15 +39,15 @@ use crate::crypto::seal::JoseSealer;
 use crate::crypto::session::SessionVerifier;
 use crate::crypto::vault::{KeyVault, MasterKey};
 use crate::feed::memory::MemoryFeed;
-use crate::feed::redis::RedisFeed;
+use crate::feed::redis::{RedisFeed, Writers};
 use crate::metrics;
+use crate::ownership::{Holdings, Sole};
 use crate::schedule::memory::MemorySchedule;
+use crate::schedule::redis::RedisSchedule;
 use crate::store::{Connections, NodeLock, SqlStore, sqlite_file};
 
 /// Claims that are ended in one transaction at start.
 const RELEASE_BATCH: usize = 500;
-/// With at most so many in flight, the death of the process is counted against each.
-const SUSPECTS: usize = 4;
 /// How often the counts of requests are written.
 const COUNTS_EVERY: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted.
@@ -52,7 +57,8 @@ const BACKLOG: u32 = 2048;
 pub struct Foundation {
     connections: Connections,
     runtime: tokio::runtime::Handle,
-    clock: Arc<dyn Clock>,
+    clock: Arc<AnchoredClock>,
+    roster: Option<Arc<dyn Roster>>,
     minter: Arc<Minter>,
     vault: Arc<dyn Vault>,
     sealer: Arc<dyn Sealer>,
@@ -70,7 +76,7 @@ impl Foundation {
         });
         if !up_to_date.await? {
             let _database_lock = lock_database(config)?;
-            let _node_lock = lock_node_and_migrate(&connections, &runtime).await?;
+            let _node_lock = lock_node_and_migrate(config, &connections, &runtime).await?;
         }
         Self::over(config, runtime, connections).await
     }
@@ -81,7 +87,11 @@ impl Foundation {
         runtime: tokio::runtime::Handle,
         connections: Connections,
     ) -> Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(AnchoredClock::start());
+        let clock = Arc::new(AnchoredClock::start());
+        let roster = match config.is_shared() {
+            false => None,
+            true => on(&runtime, roster(connections.clone(), clock.clone())).await?,
+        };
         let master = master_key(config)?;
         let vault = on(&runtime, {
             let (connections, clock) = (connections.clone(), clock.clone());
@@ -91,9 +101,13 @@ impl Foundation {
         Ok(Self {
             connections,
             feed: match &config.redis {
-                Some(link) => RedisFeed::start(link.clone(), &runtime),
+                Some(redis) => {
+                    let writers = if roster.is_some() { Writers::Many } else { Writers::One };
+                    RedisFeed::start(redis.clone(), writers, &runtime)
+                }
                 None => MemoryFeed::start(&runtime),
             },
+            roster,
             runtime,
             minter: Arc::new(Minter::new(Arc::new(SystemEntropy))),
             clock,
@@ -135,9 +149,60 @@ impl Foundation {
 
     /// The use cases for a command that runs beside a daemon or without one.
     pub fn into_admin(self, config: &Config) -> Admin {
-        let switchboard = Switchboard::new(self.clock.clone(), config.attempt_timeout);
+        let (clock, ownership) = (self.clock.clone(), Arc::new(Sole));
+        let switchboard = Switchboard::new(clock.clone(), config.attempt_timeout, ownership);
         let store = self.store(switchboard.clone());
-        self.admin(config, store, switchboard, Arc::new(KnownKeys::default()))
+        let cluster = Arc::new(Nodes(self.roster.clone()));
+        self.admin(config, store, cluster, Arc::new(KnownKeys::default()))
+    }
+}
+
+/// Nodes and shards of a database that others are at work on, too; time is the database's.
+async fn roster(
+    connections: Connections,
+    clock: Arc<AnchoredClock>,
+) -> Result<Option<Arc<dyn Roster>>> {
+    let Some(roster) = connections.roster().await? else { return Ok(None) };
+    set_clock(&clock, &roster).await?;
+    Ok(Some(Arc::new(roster)))
+}
+
+/// The nodes that share a database, as their rows say; none where nobody says so.
+struct Nodes(Option<Arc<dyn Roster>>);
+
+#[async_trait]
+impl Cluster for Nodes {
+    async fn roll(&self) -> Result<Roll> {
+        match &self.0 {
+            Some(roster) => roster.roll().await,
+            None => Ok(Roll::default()),
+        }
+    }
+}
+
+/// What the only node of a database sees: itself.
+struct OnlyNode {
+    card: NodeCard,
+    started_at: Timestamp,
+    switchboard: Arc<Switchboard>,
+    stager: Arc<Stager>,
+}
+
+#[async_trait]
+impl Cluster for OnlyNode {
+    async fn roll(&self) -> Result<Roll> {
+        let number = NodeNumber::SOLE;
+        let node = Node {
+            number,
+            card: self.card.clone(),
+            started_at: self.started_at,
+            lease_until: None,
+            standing: Standing::Serving,
+            shards: usize::from(SHARDS),
+            workload: Workload { lag: self.stager.lag(), ..self.switchboard.workload().await },
+        };
+        let shards = Shard::all().map(|shard| ShardState { shard, owner: Some(number), epoch: 0 });
+        Ok(Roll { nodes: vec![node], shards: shards.collect() })
     }
 }
 
@@ -149,12 +214,13 @@ async fn connect(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Co
 
 /// Another daemon may be at work on an older schema: the lock comes first.
 async fn lock_node_and_migrate(
+    config: &Config,
     connections: &Connections,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Option<NodeLock>> {
-    let connections = connections.clone();
+    let (connections, shared) = (connections.clone(), config.is_shared());
     on(runtime, async move {
-        let node_lock = connections.lock_node().await?;
+        let node_lock = connections.lock_node(shared).await?;
         connections.migrate().await?;
         Ok(node_lock)
     })
@@ -213,6 +279,7 @@ pub struct Daemon {
     served: tokio::task::JoinHandle<std::io::Result<()>>,
     supervisor: Addr<Supervisor>,
     switchboard: Arc<Switchboard>,
+    membership: Option<Membership>,
     arbiters: Vec<Arbiter>,
     connections: Connections,
     feed: Arc<dyn Feed>,
@@ -235,13 +302,27 @@ impl Daemon {
         let database_lock = lock_database(config)?;
         metrics::register();
         let connections = connect(config, &runtime).await?;
-        let node_lock = lock_node_and_migrate(&connections, &runtime).await?;
+        let node_lock = lock_node_and_migrate(config, &connections, &runtime).await?;
         let foundation = Foundation::over(config, runtime.clone(), connections.clone()).await?;
         let clock = foundation.clock.clone();
-        let switchboard = Switchboard::new(clock.clone(), config.attempt_timeout);
+        let holdings = Arc::new(Holdings::default());
+        let ownership: Arc<dyn Ownership> = match &foundation.roster {
+            Some(_) => holdings.clone(),
+            None => Arc::new(Sole),
+        };
+        let (timeout, owns) = (config.attempt_timeout, ownership.clone());
+        let switchboard = Switchboard::new(clock.clone(), timeout, owns);
         let store = foundation.store(switchboard.clone());
-        // This is the only daemon here: whoever held a claim is gone.
-        release_all(&*store, clock.now()).await?;
+        if foundation.roster.is_none() {
+            // This is the only daemon here: whoever held a claim is gone.
+            release_all(&*store, clock.now()).await?;
+        }
+        let schedule: Arc<dyn Schedule> = match (&config.redis, &foundation.roster) {
+            (Some(redis), Some(_)) => {
+                RedisSchedule::start(redis.clone(), ownership.clone(), &runtime)
+            }
+            _ => Arc::new(MemorySchedule::default()),
+        };
 
         let rules = DeliveryRules {
             schedule: config.retry_schedule.clone(),
@@ -249,7 +330,8 @@ impl Daemon {
         };
         let tools = Tools {
             store: store.clone(),
-            schedule: Arc::new(MemorySchedule::default()),
+            schedule,
+            ownership,
             feed: foundation.feed.clone(),
             vault: foundation.vault.clone(),
             clock: clock.clone(),
@@ -258,20 +340,49 @@ impl Daemon {
             tls: tls_config(),
             idle_after: config.idle_after,
         };
+        // Bound and not yet served, so that what a node says of itself is true.
+        let address = listener.local_addr().map_err(|_| Error::invalid("listen", "an address"))?;
+        let card = NodeCard {
+            name: config.node_name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: address.to_string(),
+            feed_writer: foundation.feed.writer(),
+        };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<Arbiter> = (0..cores).map(|_| Arbiter::new()).collect();
         let handles = arbiters.iter().map(Arbiter::handle).collect();
         let supervisor = Supervisor::new(tools.clone(), switchboard.clone(), handles).start();
         Janitor::new(tools.clone(), switchboard.clone(), config.history).start();
-        actix::spawn(stager::run(tools, switchboard.clone()));
+        let stager = Stager::new(tools.clone(), switchboard.clone());
+        actix::spawn(stager.clone().run());
+        let cluster: Arc<dyn Cluster> = match &foundation.roster {
+            Some(roster) => Arc::new(Nodes(Some(roster.clone()))),
+            None => Arc::new(OnlyNode {
+                card: card.clone(),
+                started_at: clock.now(),
+                switchboard: switchboard.clone(),
+                stager: stager.clone(),
+            }),
+        };
+        let membership = match foundation.roster.clone() {
+            None => None,
+            Some(roster) => {
+                let parts = MemberParts {
+                    roster,
+                    holdings,
+                    clock: clock.clone(),
+                    card,
+                    lease: config.node_lease,
+                    tools: tools.clone(),
+                    switchboard: switchboard.clone(),
+                    stager,
+                };
+                Some(Membership::start(Member::join(parts).await?))
+            }
+        };
 
         let known_keys = Arc::new(KnownKeys::default());
-        let admin = Arc::new(foundation.admin(
-            config,
-            store.clone(),
-            switchboard.clone(),
-            known_keys.clone(),
-        ));
+        let admin = Arc::new(foundation.admin(config, store.clone(), cluster, known_keys.clone()));
         let first_platform_key = match config.platform_key {
             Some(_) => None,
             None => admin.create_first_platform_key().await?,
@@ -319,6 +430,7 @@ impl Daemon {
             served,
             supervisor,
             switchboard,
+            membership,
             arbiters,
             connections,
             feed: foundation.feed,
@@ -341,6 +453,11 @@ impl Daemon {
     pub async fn stop(self) {
         self.api.readiness.drain();
         self.switchboard.close();
+        // Others go on with what is due while this node ends what it has begun.
+        let member = match self.membership {
+            None => None,
+            Some(membership) => membership.leave().await,
+        };
         let draining = self.supervisor.send(DrainAll { grace: self.drain_timeout });
         let stopping = self.server.stop(true);
         let (drained, ()) = tokio::join!(draining, stopping);
@@ -355,7 +472,31 @@ impl Daemon {
         self.api.meter.flush(&*self.api.store).await;
         while let Ok(1..) = self.api.store.keep_tallies(Timestamp::MAX).await {}
         self.feed.close().await;
+        if let Some(member) = member {
+            member.end().await;
+        }
         self.connections.close().await;
+    }
+}
+
+/// The task that keeps this node's lease.
+struct Membership {
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Member>,
+}
+
+impl Membership {
+    fn start(member: Member) -> Self {
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        Self { stop, task: actix::spawn(member.run(stopped)) }
+    }
+
+    /// Gives the shards away; the lease runs on, so that what is in flight can be recorded.
+    async fn leave(self) -> Option<Member> {
+        let _ = self.stop.send(());
+        let mut member = self.task.await.ok()?;
+        member.leave().await;
+        Some(member)
     }
 }
 
@@ -382,13 +523,12 @@ async fn flush_counts(api: Data<Api>) {
 
 async fn release_all(store: &dyn Store, now: Timestamp) -> Result<()> {
     // A few that were in flight when the process died may have killed it; of many, none is suspect.
-    let blame = match store.open_claims().await? {
+    let blame = match store.open_claims(Claims::All).await? {
         0..=SUSPECTS => Blame::Delivery,
         _ => Blame::Nobody,
     };
     loop {
-        let released =
-            Upkeep::release_lapsed(store, Timestamp::MAX, now, RELEASE_BATCH, blame).await?;
+        let released = store.release(Claims::All, now, RELEASE_BATCH, blame).await?.claims;
         if released > 0 {
             tracing::info!(released, "claims of the process before are due again");
         }

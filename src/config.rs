@@ -89,6 +89,10 @@ pub struct Config {
     pub database_url: Option<String>,
     /// Redis, for what several processes share.
     pub redis: Option<RedisLink>,
+    /// What this node is called where there are several.
+    pub node_name: String,
+    /// How long a node may be out of sight before others take its endpoints over.
+    pub node_lease: Duration,
     /// The master key, base64url of 32 bytes.
     pub master_key: Option<Secret>,
     /// A file that holds the master key.
@@ -166,6 +170,8 @@ impl Config {
                 .map_or_else(|| "./hookseal-data".into(), PathBuf::from),
             database_url: settings.text("database_url"),
             redis: settings.take("redis_url", redis_link::EXPECTED, RedisLink::parse)?,
+            node_name: settings.text("node_name").unwrap_or_else(host_name),
+            node_lease: settings.duration("node_lease", 1000..=60_000, 10_000)?,
             master_key: settings.text("master_key").map(Secret::new),
             master_key_file: settings.text("master_key_file").map(PathBuf::from),
             dev: settings.flag("dev", false)?,
@@ -219,9 +225,22 @@ impl Config {
         Arc::new(TargetRules { development: self.dev, allowed: self.allow_targets.clone() })
     }
 
+    /// Whether several nodes may share the database: then each holds a share of the endpoints.
+    pub fn is_shared(&self) -> bool {
+        !self.is_embedded() && self.redis.is_some()
+    }
+
     /// Whether the database is the embedded one.
     pub fn is_embedded(&self) -> bool {
         self.database_url.as_deref().is_none_or(|url| url.starts_with("sqlite:"))
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "node".to_owned(),
+        name => name.to_owned(),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod crypto;
 pub mod demo;
 pub mod feed;
 pub mod metrics;
+pub mod ownership;
 pub mod redis_link;
 pub mod schedule;
 pub mod store;

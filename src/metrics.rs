@@ -92,6 +92,11 @@ pub static LIVE_CONNECTIONS: LazyLock<IntGauge> = LazyLock::new(|| {
     registered!(IntGauge::new("hookseal_live_connections", "WebSockets and event streams open."))
 });
 
+/// Shards held.
+pub static SHARDS: LazyLock<IntGauge> = LazyLock::new(|| {
+    registered!(IntGauge::new("hookseal_shards_held", "Shards of the endpoints held by this node."))
+});
+
 /// Claims whose holder was gone.
 pub static CLAIMS_LOST: LazyLock<IntCounter> = LazyLock::new(|| {
     registered!(IntCounter::new("hookseal_claims_lost_total", "Claims whose holder was gone."))
@@ -114,7 +119,7 @@ pub fn register() {
     for counter in [&EVENTS_ACCEPTED, &CLAIMS_LOST, &ACTOR_PANICS] {
         LazyLock::force(counter);
     }
-    for gauge in [&ACTORS, &IN_FLIGHT, &LIVE_CONNECTIONS] {
+    for gauge in [&ACTORS, &IN_FLIGHT, &LIVE_CONNECTIONS, &SHARDS] {
         LazyLock::force(gauge);
     }
     for histogram in

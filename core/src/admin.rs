@@ -10,7 +10,7 @@ use crate::access::{
     ApiKey, ApiKeyChangeFields, ApiKeyFields, Caller, Organization, OrganizationChange,
 };
 use crate::audit::{Action, Actor, AuditEntry};
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{Cluster, Roll};
 use crate::delivery::{Attempt, Delivery, RequeueRefusal, Status};
 use crate::endpoint::{Endpoint, EndpointFields, judge_name};
 use crate::error::{Conflict, Error, Result, Thing};
@@ -652,10 +652,10 @@ impl Admin {
         self.parts.store.latest_deliveries(caller.reader()?, endpoints, status, most).await
     }
 
-    /// The processes that serve; for the platform.
-    pub async fn nodes(&self, caller: &Caller) -> Result<Vec<Node>> {
+    /// The processes that serve, and what each of them has; for the platform.
+    pub async fn cluster(&self, caller: &Caller) -> Result<Roll> {
         caller.platform()?;
-        Ok(self.parts.cluster.nodes().await)
+        self.parts.cluster.roll().await
     }
 
     /// The organization that the caller works in.

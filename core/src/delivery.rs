@@ -27,6 +27,7 @@ use crate::limits::{CLAIM_SLACK, LOST_CLAIMS};
 use crate::outcome::{ErrorKind, Outcome, Verdict};
 use crate::retention::{RetentionHours, RetentionReason};
 use crate::retry::RetrySchedule;
+use crate::shard::NodeNumber;
 use crate::time::Timestamp;
 
 /// Where a delivery stands.
@@ -132,9 +133,32 @@ impl Revocation {
     }
 }
 
-/// Names the one life of the one actor that holds a claim.
+/// Names the one life of the one actor that holds a claim, and the life of the node that it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimToken(pub i64);
+
+impl ClaimToken {
+    /// Low bits, which are random; those above tell the node.
+    pub const RANDOM_BITS: u32 = 43;
+    /// What of a node's number is in a token.
+    pub const NODE_MASK: i64 = (1 << (i64::BITS - 1 - Self::RANDOM_BITS)) - 1;
+
+    /// A token of `node`, which is not zero, made from `random` bits.
+    pub fn mint(node: NodeNumber, random: u64) -> Self {
+        let random = random & ((1 << Self::RANDOM_BITS) - 1);
+        Self((node.0 & Self::NODE_MASK) << Self::RANDOM_BITS | random.max(1) as i64)
+    }
+
+    /// The node that it was made on; numbers come round after a million lives.
+    pub fn node(self) -> NodeNumber {
+        NodeNumber(self.0 >> Self::RANDOM_BITS)
+    }
+
+    /// Whether it was made on `node`.
+    pub fn is_of(self, node: NodeNumber) -> bool {
+        self.node().0 == node.0 & Self::NODE_MASK
+    }
+}
 
 /// The right to attempt a delivery, until a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

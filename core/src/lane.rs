@@ -128,17 +128,19 @@ impl Lane {
         self.paused = true;
     }
 
-    /// A delivery is due. When the queue is full, or while disabled, it stays in the rows.
-    pub fn on_due(&mut self, id: DeliveryId) {
+    /// A delivery is due. When the queue is full, or while disabled, it stays in the rows. Answers
+    /// whether it is here.
+    pub fn on_due(&mut self, id: DeliveryId) -> bool {
         if self.known.contains(&id) {
-            return;
+            return true;
         }
         if self.waiting.len() >= LANE_QUEUE || !self.settings.enabled {
             self.more_in_rows = true;
-        } else {
-            self.known.insert(id.clone());
-            self.waiting.push_back(id);
+            return false;
         }
+        self.known.insert(id.clone());
+        self.waiting.push_back(id);
+        true
     }
 
     /// The rows hold due deliveries.
@@ -413,7 +415,7 @@ mod tests {
     #[test]
     fn the_window_bounds_what_flies() {
         let mut lane = lane(2);
-        (0..5).for_each(|n| lane.on_due(id(n)));
+        (0..5).for_each(|n| assert!(lane.on_due(id(n))));
         assert_eq!(claimed(&mut lane, NOW), [id(0), id(1)]);
         assert_eq!(lane.next(NOW), Step::Start(vec![id(0), id(1)]));
         assert_eq!(lane.next(NOW), Step::Idle);
@@ -436,7 +438,7 @@ mod tests {
     #[test]
     fn a_full_queue_leaves_the_rest_in_the_rows() {
         let mut lane = lane(1);
-        (0..LANE_QUEUE + 10).for_each(|n| lane.on_due(id(n)));
+        (0..LANE_QUEUE + 10).for_each(|n| assert_eq!(lane.on_due(id(n)), n < LANE_QUEUE));
         assert_eq!(lane.snapshot(NOW).waiting, LANE_QUEUE);
         assert!(lane.snapshot(NOW).more_in_rows);
         for n in 0..LANE_QUEUE - REFILL_BELOW + 1 {
@@ -468,13 +470,13 @@ mod tests {
     #[test]
     fn an_open_breaker_starts_nothing_and_then_probes_with_one() {
         let mut lane = lane(64);
-        (0..40).for_each(|n| lane.on_due(id(n)));
+        (0..40).for_each(|n| assert!(lane.on_due(id(n))));
         let ids = claimed(&mut lane, NOW);
         assert!(matches!(lane.next(NOW), Step::Start(_)));
         let later = NOW.plus(Duration::from_secs(15));
         lane.on_settled(&ids[0], false, NOW);
         ids[1..].iter().for_each(|id| lane.on_settled(id, false, later));
-        (40..50).for_each(|n| lane.on_due(id(n)));
+        (40..50).for_each(|n| assert!(lane.on_due(id(n))));
         let probe_at = later.plus(Duration::from_secs(5));
         assert_eq!(lane.next(later), Step::Wait(probe_at));
         assert_eq!(claimed(&mut lane, probe_at).len(), 1);
@@ -488,7 +490,7 @@ mod tests {
             let settings =
                 LaneSettings { window, rate_limit_per_second: Some(rate), enabled: true };
             let mut lane = Lane::new(settings, NOW);
-            (0..due).for_each(|n| lane.on_due(id(n)));
+            (0..due).for_each(|n| assert!(lane.on_due(id(n))));
             let mut claimed_at = std::collections::HashMap::new();
             let (mut now, mut started) = (NOW, 0);
             while started < due {
@@ -532,7 +534,7 @@ mod tests {
     fn a_rate_limit_spreads_starts() {
         let settings = LaneSettings { rate_limit_per_second: Some(10), ..Default::default() };
         let mut lane = Lane::new(settings, NOW);
-        (0..3).for_each(|n| lane.on_due(id(n)));
+        (0..3).for_each(|n| assert!(lane.on_due(id(n))));
         claimed(&mut lane, NOW);
         assert_eq!(lane.next(NOW), Step::Start(vec![id(0)]));
         let Step::Wait(later) = lane.next(NOW) else { panic!("expected to wait") };
@@ -559,7 +561,7 @@ mod tests {
     #[test]
     fn a_full_lane_claims_nothing_until_an_attempt_ends() {
         let mut lane = lane(64);
-        (0..80).for_each(|n| lane.on_due(id(n)));
+        (0..80).for_each(|n| assert!(lane.on_due(id(n))));
         let ids = claimed(&mut lane, NOW);
         lane.on_full();
         assert_eq!(lane.next(NOW), Step::Start(ids.clone()));
@@ -579,7 +581,7 @@ mod tests {
     #[test]
     fn a_paused_lane_hands_back_and_drains() {
         let mut lane = lane(4);
-        (0..3).for_each(|n| lane.on_due(id(n)));
+        (0..3).for_each(|n| assert!(lane.on_due(id(n))));
         claimed(&mut lane, NOW);
         lane.pause();
         assert!(matches!(lane.next(NOW), Step::HandBack(ids) if ids.len() == 3));

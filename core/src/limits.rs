@@ -63,6 +63,8 @@ pub const ENDPOINT_MAILBOX: usize = 2 * WINDOW_MAX;
 pub const SUPERVISOR_MAILBOX: usize = 4096;
 /// Due times that the in-process schedule holds; the rest waits in the rows.
 pub const SCHEDULE_ENTRIES: usize = 65_536;
+/// How long a due time that was passed on is kept, in case nothing comes of it.
+pub const SCHEDULE_LEASE: Duration = Duration::from_secs(30);
 /// How far ahead the schedule looks.
 pub const SCHEDULE_HORIZON: Duration = Duration::from_secs(60);
 

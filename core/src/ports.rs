@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use crate::access::{ApiKey, Organization};
 use crate::audit::AuditEntry;
 use crate::budget::Share;
+use crate::cluster::{Beat, Look, NodeCard, Renewal, Roll};
 use crate::delivery::{Attempt, Claim, ClaimToken, Delivery, Progress, RequeueRefusal, Status};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
@@ -24,6 +26,7 @@ use crate::order::Ticket;
 use crate::page::{Page, PageRequest};
 use crate::privacy::{Owed, PrivacyRequest, Withdrawal};
 use crate::retry::RetrySchedule;
+use crate::shard::{NodeNumber, Shard, Shards};
 use crate::statistics::{Scope, Statistics};
 use crate::time::Timestamp;
 
@@ -182,7 +185,7 @@ pub struct Acceptance {
 pub enum Accepted {
     /// Event, deliveries and payloads are durable.
     Committed,
-    /// The audience changed meanwhile: seal again for the new one.
+    /// The audience changed meanwhile, or who speaks for it: seal again for the new one.
     Stale,
     /// The organization is frozen.
     Frozen,
@@ -499,9 +502,10 @@ pub trait Withdrawals: Send + Sync {
 pub trait Ledger: Send + Sync {
     /// Commits an event with its deliveries and payloads, or leaves no trace.
     async fn accept(&self, acceptance: Acceptance) -> Result<Accepted>;
-    /// Claims those of `ids` that are pending.
+    /// Claims those of `ids` that are pending, all of them for `endpoint`.
     async fn claim(
         &self,
+        endpoint: &EndpointId,
         ids: Vec<DeliveryId>,
         claim: Claim,
         now: Timestamp,
@@ -605,6 +609,26 @@ pub enum Blame {
     Nobody,
 }
 
+/// Claims that are ended for their holders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claims {
+    /// All: nobody can hold one.
+    All,
+    /// Those of nodes that ended.
+    OfTheEnded,
+    /// Those that lapsed at or before this instant.
+    LapsedBy(Timestamp),
+}
+
+/// Claims that were ended for their holders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// How many.
+    pub claims: usize,
+    /// What is due again by it.
+    pub due: Vec<Due>,
+}
+
 /// What is due, what lapsed and what is over: the rows behind schedule, actors and janitor.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
@@ -622,23 +646,24 @@ pub trait Upkeep: Send + Sync {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<DeliveryId>>;
-    /// Pending deliveries that fall due after `after` and at or before `until`, soonest first.
+    /// Pending deliveries of `shards` that fall due after `after` and at or before `until`, soonest first.
     async fn upcoming(
         &self,
+        shards: Shards,
         after: (Timestamp, Option<&DeliveryId>),
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>>;
-    /// How many deliveries are claimed.
-    async fn open_claims(&self) -> Result<usize>;
-    /// Ends claims that lapsed at or before `lapsed_by`; answers how many there were.
-    async fn release_lapsed(
+    /// How many deliveries are claimed by those that `which` names.
+    async fn open_claims(&self, which: Claims) -> Result<usize>;
+    /// Ends claims of those that `which` names.
+    async fn release(
         &self,
-        lapsed_by: Timestamp,
+        which: Claims,
         now: Timestamp,
         limit: usize,
         blame: Blame,
-    ) -> Result<usize>;
+    ) -> Result<Released>;
     /// Fails what is still pending for deleted endpoints, and scrubs what they failed to deliver;
     /// answers how many deliveries were written.
     async fn clear_deleted_endpoints(&self, now: Timestamp, limit: usize) -> Result<usize>;
@@ -670,6 +695,37 @@ pub trait Directory: Organizations + ApiKeys + Endpoints + Keys + AuditLog {}
 
 impl<T: Organizations + ApiKeys + Endpoints + Keys + AuditLog> Directory for T {}
 
+/// The rows that nodes of one database know of each other, on the database's clock.
+#[async_trait]
+pub trait Roster: Send + Sync {
+    /// Adds a node; answers the number of this life of it.
+    async fn join(&self, card: &NodeCard, lease: Duration) -> Result<NodeNumber>;
+    /// Renews the lease of a node, ends those whose lease ran out, and takes what is `me`'s by then.
+    async fn renew(&self, me: NodeNumber, beat: &Beat) -> Result<Renewal>;
+    /// Gives shards to others; those that `me` has no more are left alone.
+    async fn give(&self, me: NodeNumber, to: &[(Shard, NodeNumber)]) -> Result<()>;
+    /// Who has each shard, and what has changed since `since` that attempts have to obey.
+    async fn look(&self, since: Timestamp) -> Result<Look>;
+    /// Ends this life of a node.
+    async fn end(&self, me: NodeNumber) -> Result<()>;
+    /// All nodes of late, and all shards.
+    async fn roll(&self) -> Result<Roll>;
+    /// What time the database has.
+    async fn time(&self) -> Result<Timestamp>;
+}
+
+/// The endpoints that this process speaks for.
+pub trait Ownership: Send + Sync {
+    /// Names this life of this process; claims are made under it.
+    fn number(&self) -> NodeNumber;
+    /// Shards that are surely held.
+    fn held(&self) -> Shards;
+    /// Whether the settings of endpoints are known as of a moment ago: otherwise nothing may start.
+    fn is_informed(&self) -> bool;
+    /// Who holds a shard, as far as is known; none when nobody, or when it is held here.
+    fn elsewhere(&self, shard: Shard) -> Option<NodeNumber>;
+}
+
 /// A due time in the schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
@@ -684,15 +740,19 @@ pub struct Due {
 /// Due times of what waits: hints, rebuilt from the rows at any time.
 #[async_trait]
 pub trait Schedule: Send + Sync {
-    /// Adds due times; those beyond its bounds are left to the rows.
+    /// Adds due times, or moves them; those beyond its bounds are left to the rows.
     async fn put(&self, due: Vec<Due>) -> Result<()>;
-    /// Takes what is due at `now`, soonest first, at most `limit`. What was taken and is not put
-    /// again comes back from the rows.
-    async fn take(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>>;
-    /// The next due time.
+    /// Leases what is due at `now` to this process, soonest first, at most `limit`: what is neither put
+    /// again nor struck out comes again after [`SCHEDULE_LEASE`](crate::limits::SCHEDULE_LEASE).
+    async fn lease(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>>;
+    /// Strikes out due times of one endpoint.
+    async fn strike_out(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>) -> Result<()>;
+    /// When it is worth asking again.
     async fn next(&self) -> Result<Option<Timestamp>>;
-    /// Waits until something was put that is due before all that was there.
+    /// Waits until it is worth asking before that.
     async fn changed(&self);
+    /// Waits until what it covered is lost, in whole or in part.
+    async fn lost(&self);
     /// Everything due up to this instant is here; later due times wait in the rows.
     fn covers_until(&self) -> Timestamp;
     /// Says that everything due up to `until` has been put, or puts itself.
@@ -724,6 +784,8 @@ pub trait Dispatch: Send + Sync {
     fn revoked(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>);
     /// A replacing event is owed.
     fn replacement_owed(&self);
+    /// This process speaks for other shards than before.
+    fn shards_changed(&self, gained: Shards, lost: Shards);
 }
 
 /// What changed, for those who watch: a hint that can be thrown away, and says so.
@@ -740,6 +802,12 @@ pub trait Feed: Send + Sync {
     async fn moved(&self, position: Position, interest: &Interest) -> Position;
     /// Waits a moment until all that was told is kept.
     async fn close(&self);
+    /// What this process is called here by others; none when there are none.
+    fn writer(&self) -> Option<String> {
+        None
+    }
+    /// Another process ended, perhaps with changes untold.
+    fn bury(&self, _writer: &str) {}
 }
 
 /// Whoever believes what callers may do for a while.

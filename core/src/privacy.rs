@@ -304,10 +304,11 @@ mod tests {
         ] {
             let owed = Owed { withdrawal: withdrawal(outcome, nfc, liveness), terminal: terminal.map(Into::into) };
             let publication = owed.publication(&Catalogue::default()).expect("the type is known");
-            let data = format!(
-                r#"{{"outcome":"not_verified","reason":"{reason}","nfc_tries_used":{nfc},"liveness_tries_used":{liveness}}}"#
-            );
-            assert_eq!(publication.data, data);
+            let data: serde_json::Value = serde_json::from_str(&publication.data).expect("JSON");
+            assert_eq!(data, serde_json::json!({
+                "outcome": "not_verified", "reason": reason,
+                "nfc_tries_used": nfc, "liveness_tries_used": liveness,
+            }));
             assert_eq!(&*publication.event_type.name, CANCELLED);
         }
     }

@@ -11,6 +11,8 @@ pub mod delivery_minute;
 pub mod encryption_key;
 pub mod endpoint;
 pub mod event;
+pub mod node;
 pub mod organization;
 pub mod sealed_payload;
+pub mod shard;
 pub mod verification_session;

@@ -2,6 +2,7 @@
 //! REST reads and changes, for the same callers and with the same codes, and what changes can be watched.
 
 mod batches;
+mod cluster;
 mod hardening;
 mod inputs;
 mod mutation;

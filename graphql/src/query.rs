@@ -6,13 +6,13 @@ use async_graphql::{Context, ID, Object, Result};
 use hookseal_core::id::{DeliveryId, EndpointId, EventId, PrivacyRequestId};
 use hookseal_core::ports::{AuditFilter, DeliveryFilter, EndpointFilter, EventFilter};
 
+use crate::cluster::Cluster;
 use crate::objects::{
     ApiKey, Attempt, AuditLogEntry, DateTime, Delivery, DeliveryStatus, EncryptionKey, Endpoint,
     Event, Organization, PrivacyRequest, admin, caller, connection, instant, intake, page,
     platform, several,
 };
 use crate::refusal::refused;
-use crate::statistics::Cluster;
 
 /// Reads.
 #[derive(Debug)]
@@ -203,10 +203,9 @@ impl Query {
         admin(context)?.own_organization(&caller).await.map(Organization).map_err(refused)
     }
 
-    /// The processes that serve; for the platform.
+    /// The processes that serve, and what each of them has; for the platform.
     async fn cluster(&self, context: &Context<'_>) -> Result<Cluster> {
-        let nodes = admin(context)?.nodes(context.data()?).await.map_err(refused)?;
-        Ok(Cluster { nodes: nodes.into_iter().map(Into::into).collect() })
+        admin(context)?.cluster(context.data()?).await.map(Into::into).map_err(refused)
     }
 
     /// Organizations, newest first; for the platform.

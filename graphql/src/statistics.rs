@@ -1,7 +1,6 @@
-//! How deliveries went, and who serves.
+//! How deliveries went.
 
 use async_graphql::{Context, Object, SimpleObject};
-use hookseal_core::cluster;
 use hookseal_core::statistics::{self, Span};
 
 use crate::objects::DateTime;
@@ -70,43 +69,4 @@ struct Latency {
     p95_ms: u64,
     /// 99 of 100.
     p99_ms: u64,
-}
-
-/// Who serves.
-#[derive(SimpleObject)]
-pub(crate) struct Cluster {
-    /// Each process.
-    pub(crate) nodes: Vec<Node>,
-}
-
-/// One process that serves.
-#[derive(SimpleObject)]
-pub(crate) struct Node {
-    /// Its version.
-    version: &'static str,
-    /// When it started.
-    started_at: DateTime,
-    /// Endpoints that it is at work for.
-    endpoints: usize,
-    /// Deliveries that wait in its memory.
-    waiting: usize,
-    /// Attempts in flight.
-    in_flight: usize,
-    /// Endpoints whose breaker holds attempts back.
-    breakers_open: usize,
-}
-
-impl From<cluster::Node> for Node {
-    fn from(node: cluster::Node) -> Self {
-        let cluster::Node { version, started_at, endpoints, waiting, in_flight, breakers_open } =
-            node;
-        Self {
-            version,
-            started_at: started_at.into(),
-            endpoints,
-            waiting,
-            in_flight,
-            breakers_open,
-        }
-    }
 }

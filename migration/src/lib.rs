@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 mod m0001_initial;
 mod m0002_contract;
 mod m0003_statistics;
+mod m0004_cluster;
 mod text;
 
 /// All steps, in order.
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_initial::Migration),
             Box::new(m0002_contract::Migration),
             Box::new(m0003_statistics::Migration),
+            Box::new(m0004_cluster::Migration),
         ]
     }
 }

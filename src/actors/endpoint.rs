@@ -31,6 +31,8 @@ use crate::metrics;
 
 /// How long to wait for lent places while draining.
 const LENT_PLACE_PAUSE: Duration = Duration::from_millis(50);
+/// How long to wait for word of what has changed.
+const UNINFORMED_PAUSE: Duration = Duration::from_millis(50);
 /// How often claims that are not wanted any more are given back before they are left to lapse.
 const GIVE_BACK_TRIES: usize = 10;
 /// How long to wait before reading again what did not read: only an operator can mend it.
@@ -43,9 +45,14 @@ thread_local! {
 }
 
 /// Deliveries are due.
-#[derive(Debug, Message)]
+#[derive(Debug, Default, Message)]
 #[rtype(result = "()")]
-pub struct Enqueue(pub Vec<DeliveryId>);
+pub struct Enqueue {
+    /// Which.
+    pub ids: Vec<DeliveryId>,
+    /// Whether the schedule keeps them until it hears what became of them.
+    pub leased: bool,
+}
 
 /// The rows hold due deliveries.
 #[derive(Debug, Message)]
@@ -121,6 +128,8 @@ pub struct EndpointActor {
     flying: HashMap<DeliveryId, Flight>,
     /// Revoked before they arrived here.
     revoked: HashSet<DeliveryId>,
+    /// What the schedule is to hear the end of.
+    leased: HashSet<DeliveryId>,
     /// Settlements under way.
     settling: usize,
     timer: Option<(Timestamp, SpawnHandle)>,
@@ -194,6 +203,7 @@ impl EndpointActor {
             cargo: HashMap::new(),
             flying: HashMap::new(),
             revoked: HashSet::new(),
+            leased: HashSet::new(),
             settling: 0,
             timer: None,
             quiet_since: None,
@@ -207,11 +217,16 @@ impl EndpointActor {
 
     /// Carries out the lane's steps until it has none.
     fn pump(&mut self, context: &mut Context<Self>) {
+        // Who speaks for his endpoint no more ends; what he flies lands as if nothing had happened.
+        self.draining |= !self.speaks();
         if self.draining {
             self.lane.pause();
             self.lane.on_recalled(self.gate.recall());
         } else if self.settings_are_stale() {
             self.load(context);
+            return;
+        } else if !self.tools.ownership.is_informed() {
+            self.wake_at(self.tools.clock.now().plus(UNINFORMED_PAUSE), context);
             return;
         }
         loop {
@@ -231,6 +246,12 @@ impl EndpointActor {
         }
         self.gate.lend(self.lane.lend());
         self.rest(context);
+    }
+
+    /// Whether this life of this node still speaks for the endpoint.
+    fn speaks(&self) -> bool {
+        let ownership = &self.tools.ownership;
+        ownership.held().hold(&self.endpoint) && self.token.is_of(ownership.number())
     }
 
     fn settings_are_stale(&self) -> bool {
@@ -284,15 +305,18 @@ impl EndpointActor {
 
     fn claim(&mut self, ids: Vec<DeliveryId>, now: Timestamp, context: &mut Context<Self>) {
         let claim = Claim::new(self.token, now, self.tools.rules.attempt_timeout);
-        let store = self.tools.store.clone();
+        let (store, endpoint) = (self.tools.store.clone(), self.endpoint.clone());
         let asked = ids.clone();
-        let claimed = async move { store.claim(asked, claim, now).await };
+        let claimed = async move { store.claim(&endpoint, asked, claim, now).await };
         context.spawn(claimed.into_actor(self).map(move |claimed, actor, context| {
             match claimed {
                 Ok(claimed) => {
                     let (beyond, revoked) = actor.load_cargo(claimed);
-                    for id in ids.iter().filter(|id| !actor.cargo.contains_key(*id)) {
-                        actor.lane.on_unclaimed(id);
+                    for id in &ids {
+                        if !actor.cargo.contains_key(id) {
+                            actor.lane.on_unclaimed(id);
+                            actor.strike_out(id, context);
+                        }
                     }
                     if !beyond.is_empty() {
                         actor.lane.on_full();
@@ -428,11 +452,15 @@ impl EndpointActor {
                 Ok(Landing::Settled { delivered, retry_at }) => {
                     actor.lane.on_settled(&id, delivered, actor.tools.clock.now());
                     actor.tell_of_breaker();
-                    if let Some(at) = retry_at {
-                        actor.schedule(id.clone(), at, context);
+                    match retry_at {
+                        Some(at) => actor.schedule(id.clone(), at, context),
+                        None => actor.strike_out(&id, context),
                     }
                 }
-                Ok(Landing::Superseded) => actor.lane.on_abandoned(&id),
+                Ok(Landing::Superseded) => {
+                    actor.lane.on_abandoned(&id);
+                    actor.strike_out(&id, context);
+                }
                 Err(ended) => {
                     if ended.is_panic() {
                         tracing::error!(delivery = %id, "an attempt panicked; its claim will lapse");
@@ -459,8 +487,21 @@ impl EndpointActor {
         }
     }
 
+    /// Tells the schedule that it need not keep a delivery any longer.
+    fn strike_out(&mut self, id: &DeliveryId, context: &mut Context<Self>) {
+        if !self.leased.remove(id) {
+            return;
+        }
+        let (schedule, endpoint, ids) =
+            (self.tools.schedule.clone(), self.endpoint.clone(), vec![id.clone()]);
+        // Kept, it comes again, is not claimed, and is struck out then.
+        let struck_out = async move { drop(schedule.strike_out(&endpoint, ids).await) };
+        context.spawn(struck_out.into_actor(self));
+    }
+
     /// Puts a retry into the schedule: only now, since the lane passes over what it still flies.
     fn schedule(&mut self, id: DeliveryId, at: Timestamp, context: &mut Context<Self>) {
+        self.leased.remove(&id);
         let (schedule, endpoint_id) = (self.tools.schedule.clone(), self.endpoint.clone());
         let put = async move { schedule.put(vec![Due { at, id, endpoint_id }]).await };
         context.spawn(put.into_actor(self).map(|put, actor, _| {
@@ -503,12 +544,18 @@ impl EndpointActor {
             return;
         }
         self.settling += 1;
-        let store = self.tools.store.clone();
+        let (store, schedule) = (self.tools.store.clone(), self.tools.schedule.clone());
+        let abroad: Vec<_> = match self.speaks() {
+            true => Vec::new(),
+            false => settlements.iter().filter_map(due_again).collect(),
+        };
         // A claim that stays would lapse by itself, but as one under which something may have been
         // sent.
         let settled = async move {
             for _ in 0..GIVE_BACK_TRIES {
                 if store.settle(settlements.clone()).await.is_ok() {
+                    // Whoever speaks for the endpoint now is told; else he finds them in the rows.
+                    let _ = schedule.put(abroad).await;
                     return Ok(());
                 }
                 tokio::time::sleep(STORE_PAUSE).await;
@@ -597,6 +644,12 @@ impl EndpointActor {
     }
 }
 
+fn due_again(settlement: &Settlement) -> Option<Due> {
+    let Delivery { id, endpoint_id, .. } = &settlement.delivery;
+    let at = settlement.progress.next_attempt_at?;
+    Some(Due { at, id: id.clone(), endpoint_id: endpoint_id.clone() })
+}
+
 async fn destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint, Secret)>> {
     let Some(found) = tools.store.destination(id).await? else { return Ok(None) };
     let organization = &found.endpoint.organization_id;
@@ -615,8 +668,16 @@ impl Actor for EndpointActor {
 impl Handler<Enqueue> for EndpointActor {
     type Result = ();
 
-    fn handle(&mut self, Enqueue(ids): Enqueue, context: &mut Context<Self>) {
-        ids.into_iter().for_each(|id| self.lane.on_due(id));
+    fn handle(&mut self, Enqueue { ids, leased }: Enqueue, context: &mut Context<Self>) {
+        for id in ids {
+            if leased {
+                self.leased.insert(id.clone());
+            }
+            if !self.lane.on_due(id.clone()) {
+                // The rows keep it, and the lane knows that they do.
+                self.strike_out(&id, context);
+            }
+        }
         self.pump(context);
     }
 }

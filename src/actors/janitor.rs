@@ -1,4 +1,5 @@
-//! The janitor: ends claims that lapsed, scrubs payloads whose time is over, removes old history.
+//! The janitor: ends claims that were lost, scrubs payloads whose time is over, removes old history. Of
+//! several nodes one does it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,12 +8,15 @@ use std::time::Duration;
 use actix::prelude::*;
 use hookseal_core::error::Result;
 use hookseal_core::limits::TALLIES_KEPT;
-use hookseal_core::ports::Blame;
+use hookseal_core::ports::{Blame, Claims, Released};
+use hookseal_core::shard::Shard;
 
 use super::Tools;
 use super::switchboard::Switchboard;
 use crate::metrics;
 
+/// With at most so many in flight, the death of a process is counted against each.
+pub const SUSPECTS: usize = 4;
 /// Rows of one transaction.
 const BATCH: usize = 500;
 /// How often lapsed claims are ended.
@@ -25,10 +29,23 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 const TALLIES_EVERY: Duration = Duration::from_secs(10);
 /// How often the rows of what was deleted are taken apart.
 const DELETED_EVERY: Duration = Duration::from_secs(5);
+/// Whoever holds this shard does what is to be done once.
+const HOUSEKEEPER: Shard = Shard::FIRST;
+/// How soon one notices that it is his turn.
+const TAKEOVER_SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// How long the audit log tells of sessions (contract 1.10).
 const SESSION_AUDIT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// An idempotency key stands for at least this long.
 const KEYED_AT_LEAST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Who does a round.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// One of all nodes.
+    OfOne,
+    /// Each for itself.
+    OfEach,
+}
 
 /// The janitor.
 pub struct Janitor {
@@ -54,6 +71,7 @@ impl Janitor {
         &self,
         pause: Duration,
         what: &'static str,
+        turn: Turn,
         round: impl Fn(Tools) -> F + 'static,
         context: &mut Context<Self>,
     ) where
@@ -62,6 +80,10 @@ impl Janitor {
         let tools = self.tools.clone();
         let rounds = async move {
             loop {
+                if turn == Turn::OfOne && !tools.ownership.held().contains(HOUSEKEEPER) {
+                    tokio::time::sleep(pause.min(TAKEOVER_SEEN_WITHIN)).await;
+                    continue;
+                }
                 match round(tools.clone()).await {
                     Ok(done) if done >= BATCH => continue,
                     Ok(0) => {}
@@ -83,45 +105,70 @@ impl Actor for Janitor {
 
     fn started(&mut self, context: &mut Context<Self>) {
         let switchboard = self.switchboard.clone();
-        let release = move |tools: Tools| release_lapsed(tools, switchboard.clone());
-        self.every(CLAIMS_EVERY, "lapsed claims", release, context);
+        let release = move |tools: Tools| release_lost(tools, switchboard.clone());
+        self.every(CLAIMS_EVERY, "lost claims", Turn::OfOne, release, context);
         let sweep = |tools: Tools| async move { tools.store.sweep(tools.clock.now(), BATCH).await };
-        self.every(SWEEP_EVERY, "expired payloads", sweep, context);
+        self.every(SWEEP_EVERY, "expired payloads", Turn::OfOne, sweep, context);
         let history = self.history;
         let purge = move |tools: Tools| async move {
             let now = tools.clock.now();
             let keyed_before = now.minus(history.max(KEYED_AT_LEAST));
             tools.store.purge(now.minus(history), keyed_before, BATCH).await
         };
-        self.every(PURGE_EVERY, "old history", purge, context);
+        self.every(PURGE_EVERY, "old history", Turn::OfOne, purge, context);
         let audit = |tools: Tools| async move {
             tools.store.purge_audit(tools.clock.now().minus(SESSION_AUDIT), BATCH).await
         };
-        self.every(PURGE_EVERY, "old audit entries", audit, context);
+        self.every(PURGE_EVERY, "old audit entries", Turn::OfOne, audit, context);
         let keep = |tools: Tools| async move { tools.store.keep_tallies(tools.clock.now()).await };
-        self.every(TALLIES_EVERY, "tallies", keep, context);
+        self.every(TALLIES_EVERY, "tallies", Turn::OfEach, keep, context);
         let purge = |tools: Tools| async move {
             tools.store.purge_tallies(tools.clock.now().minus(TALLIES_KEPT), BATCH).await
         };
-        self.every(PURGE_EVERY, "old tallies", purge, context);
+        self.every(PURGE_EVERY, "old tallies", Turn::OfOne, purge, context);
         let clear = |tools: Tools| async move {
             tools.store.clear_deleted_endpoints(tools.clock.now(), BATCH).await
         };
-        self.every(DELETED_EVERY, "deleted endpoints", clear, context);
+        self.every(DELETED_EVERY, "deleted endpoints", Turn::OfOne, clear, context);
         let purge = |tools: Tools| async move {
             tools.store.purge_deleted_organizations(tools.clock.now(), BATCH).await
         };
-        self.every(DELETED_EVERY, "deleted organizations", purge, context);
+        self.every(DELETED_EVERY, "deleted organizations", Turn::OfOne, purge, context);
     }
 }
 
-async fn release_lapsed(tools: Tools, switchboard: Arc<Switchboard>) -> Result<usize> {
-    let now = tools.clock.now();
-    let released = tools.store.release_lapsed(now, now, BATCH, Blame::Delivery).await?;
+/// Ends claims that lapsed, and those of nodes that ended, which are not waited for.
+async fn release_lost(tools: Tools, switchboard: Arc<Switchboard>) -> Result<usize> {
+    let lapsed = Claims::LapsedBy(tools.clock.now());
+    let released = release(&tools, &switchboard, lapsed, Blame::Delivery).await?;
+    Ok(released.max(release_of_the_ended(&tools, &switchboard).await?))
+}
+
+/// Ends claims of nodes that ended. A few that were in flight when a process died may have killed it; of
+/// many, none is suspect.
+pub async fn release_of_the_ended(tools: &Tools, switchboard: &Switchboard) -> Result<usize> {
+    let blame = match tools.store.open_claims(Claims::OfTheEnded).await? {
+        0 => return Ok(0),
+        1..=SUSPECTS => Blame::Delivery,
+        _ => Blame::Nobody,
+    };
+    release(tools, switchboard, Claims::OfTheEnded, blame).await
+}
+
+async fn release(
+    tools: &Tools,
+    switchboard: &Switchboard,
+    which: Claims,
+    blame: Blame,
+) -> Result<usize> {
+    let Released { claims: released, due } =
+        tools.store.release(which, tools.clock.now(), BATCH, blame).await?;
     if released > 0 {
-        switchboard.overdue.notify_one();
         metrics::CLAIMS_LOST.inc_by(released as u64);
-        tracing::warn!(released, "claims lapsed; their deliveries are due again");
+        tracing::warn!(released, ?which, "claims ended; their deliveries are due again");
+        // Whoever speaks for their endpoints hears of it; else he finds them in the rows.
+        let _ = tools.schedule.put(due).await;
+        switchboard.overdue.notify_one();
     }
     Ok(released)
 }

@@ -12,6 +12,7 @@
 mod attempt;
 pub mod endpoint;
 pub mod janitor;
+pub mod member;
 pub mod replacer;
 pub mod stager;
 pub mod supervisor;
@@ -20,7 +21,7 @@ pub mod switchboard;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hookseal_core::ports::{Clock, DeliveryRules, Feed, Schedule, Store, Vault};
+use hookseal_core::ports::{Clock, DeliveryRules, Feed, Ownership, Schedule, Store, Vault};
 use hookseal_core::target::TargetRules;
 
 /// How long to wait before asking again a store that was away.
@@ -33,6 +34,8 @@ pub struct Tools {
     pub store: Arc<dyn Store>,
     /// Due times.
     pub schedule: Arc<dyn Schedule>,
+    /// Which endpoints this process speaks for.
+    pub ownership: Arc<dyn Ownership>,
     /// What changed.
     pub feed: Arc<dyn Feed>,
     /// Signing secrets.

@@ -9,9 +9,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use hookseal_core::delivery::ClaimToken;
 use hookseal_core::gate::Gate;
-use hookseal_core::id::{DeliveryId, EndpointId};
+use hookseal_core::id::EndpointId;
 use hookseal_core::limits::{ENDPOINT_MAILBOX, SUPERVISOR_MAILBOX};
-use rand::RngExt as _;
 
 use super::Tools;
 use super::endpoint::{Drain, EndpointActor, Enqueue, LookIntoRows};
@@ -40,7 +39,7 @@ pub struct Start {
     /// Whose actor.
     pub endpoint: EndpointId,
     /// What is due.
-    pub ids: Vec<DeliveryId>,
+    pub due: Enqueue,
 }
 
 /// Take note that an actor ended.
@@ -76,7 +75,7 @@ impl Supervisor {
         {
             return line;
         }
-        let token = ClaimToken(rand::rng().random_range(1..i64::MAX));
+        let token = ClaimToken::mint(self.tools.ownership.number(), rand::random());
         let gate = Gate::new(token);
         let settings_version = Arc::new(AtomicU64::new(0));
         let hasher = BuildHasherDefault::<DefaultHasher>::default();
@@ -107,17 +106,17 @@ impl Actor for Supervisor {
 impl Handler<Start> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Start { endpoint, ids }: Start, context: &mut Context<Self>) {
+    fn handle(&mut self, Start { endpoint, due }: Start, context: &mut Context<Self>) {
         if self.draining {
             return;
         }
         let line = self.line(&endpoint, context.address());
-        let told = if ids.is_empty() {
+        let told = if due.ids.is_empty() {
             // Perhaps its settings changed while it had no line to be told by.
             line.settings_version.fetch_add(1, Ordering::AcqRel);
             line.address.try_send(LookIntoRows).is_ok()
         } else {
-            line.address.try_send(Enqueue(ids)).is_ok()
+            line.address.try_send(due).is_ok()
         };
         if !told {
             self.switchboard.overdue.notify_one();
@@ -135,7 +134,7 @@ impl Handler<Bury> for Supervisor {
             metrics::ACTOR_PANICS.inc();
             if !self.draining {
                 // Its claims lapse by themselves; everything else is in the rows.
-                self.handle(Start { endpoint, ids: Vec::new() }, context);
+                self.handle(Start { endpoint, due: Enqueue::default() }, context);
             }
         }
     }

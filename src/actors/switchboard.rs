@@ -9,20 +9,19 @@ use std::sync::{Arc, OnceLock};
 
 use actix::Addr;
 use actix::prelude::SendError;
-use async_trait::async_trait;
 use hookseal_core::budget::Budget;
-use hookseal_core::cluster::{Cluster, Node};
+use hookseal_core::cluster::Workload;
 use hookseal_core::delivery::ClaimToken;
 use hookseal_core::gate::{Gate, Reservation};
 use hookseal_core::id::{DeliveryId, EndpointId};
-use hookseal_core::limits::{RESERVED_BYTES, SEALED_BYTES_IN_MEMORY};
-use hookseal_core::ports::{Claimed, Clock, Dispatch, HandOver};
-use hookseal_core::time::Timestamp;
-use parking_lot::RwLock;
+use hookseal_core::limits::{RESERVED_BYTES, SCHEDULE_ENTRIES, SEALED_BYTES_IN_MEMORY};
+use hookseal_core::ports::{Claimed, Clock, Dispatch, Due, HandOver, Ownership};
+use hookseal_core::shard::Shards;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::endpoint::{
-    Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot,
+    Deliver, Drain, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot,
 };
 use super::supervisor::{Start, Supervisor};
 
@@ -49,13 +48,19 @@ pub struct Switchboard {
     /// Bytes of sealed payload that may still be kept in memory.
     memory: Arc<Budget>,
     closed: AtomicBool,
-    started_at: Timestamp,
+    ownership: Arc<dyn Ownership>,
+    /// Due deliveries that another node is to hear of.
+    abroad: Mutex<Vec<Due>>,
     /// Asks the stager to look for overdue deliveries.
     pub overdue: Notify,
     /// Tells that an actor ended.
     pub ended: Notify,
     /// Asks for the replacing events that are owed.
     pub owed: Notify,
+    /// Tells that there is something for another node.
+    pub posted: Notify,
+    /// Tells that this node speaks for endpoints that it did not speak for before.
+    pub gained: Notify,
 }
 
 impl std::fmt::Debug for Switchboard {
@@ -68,18 +73,25 @@ impl std::fmt::Debug for Switchboard {
 
 impl Switchboard {
     /// A switchboard without lines.
-    pub fn new(clock: Arc<dyn Clock>, attempt_timeout: std::time::Duration) -> Arc<Self> {
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        attempt_timeout: std::time::Duration,
+        ownership: Arc<dyn Ownership>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            started_at: clock.now(),
             lines: RwLock::default(),
             supervisor: OnceLock::new(),
             clock,
             attempt_timeout,
             memory: Budget::new(SEALED_BYTES_IN_MEMORY),
             closed: AtomicBool::new(false),
+            ownership,
+            abroad: Mutex::default(),
             overdue: Notify::new(),
             ended: Notify::new(),
             owed: Notify::new(),
+            posted: Notify::new(),
+            gained: Notify::new(),
         })
     }
 
@@ -130,28 +142,72 @@ impl Switchboard {
         self.overdue.notify_one();
     }
 
-    /// Tells an endpoint's actor of due deliveries, starting it if there is none.
-    pub fn enqueue(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>) {
+    /// Whether this node speaks for an endpoint.
+    pub fn speaks_for(&self, endpoint: &EndpointId) -> bool {
+        self.ownership.held().hold(endpoint)
+    }
+
+    /// Tells an endpoint's actor of due deliveries, starting it if there is none; another node's is told
+    /// by way of the schedule.
+    pub fn enqueue(&self, endpoint: &EndpointId, due: Enqueue) {
+        if !self.speaks_for(endpoint) {
+            return self.post(endpoint, due.ids);
+        }
         let told = match self.line(endpoint) {
-            Some(line) => line.address.try_send(Enqueue(ids)).is_ok(),
-            None => self.start(endpoint, ids),
+            Some(line) => line.address.try_send(due).is_ok(),
+            None => self.start(endpoint, due),
         };
         if !told {
             self.overdue.notify_one();
         }
     }
 
-    /// Tells an endpoint's actor that the rows hold due deliveries, starting it if there is none.
+    /// Leaves word of due deliveries for the node that speaks for their endpoint.
+    pub fn post(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>) {
+        let at = self.clock.now();
+        let mut abroad = self.abroad.lock();
+        // What is beyond is found in the rows by whom it concerns.
+        if abroad.len() < SCHEDULE_ENTRIES {
+            abroad.extend(ids.into_iter().map(|id| Due { at, id, endpoint_id: endpoint.clone() }));
+        }
+        drop(abroad);
+        self.posted.notify_one();
+    }
+
+    /// What was left for other nodes.
+    pub fn collect(&self) -> Vec<Due> {
+        std::mem::take(&mut self.abroad.lock())
+    }
+
+    /// Tells an endpoint's actor that the rows hold due deliveries, starting it if there is none; another
+    /// node finds them itself.
     pub fn look_into_rows(&self, endpoint: &EndpointId) {
+        if !self.speaks_for(endpoint) {
+            return;
+        }
         // Untold, the next look through the rows finds them again.
         let _ = match self.line(endpoint) {
             Some(line) => line.address.try_send(LookIntoRows).is_ok(),
-            None => self.start(endpoint, Vec::new()),
+            None => self.start(endpoint, Enqueue::default()),
         };
     }
 
-    fn start(&self, endpoint: &EndpointId, ids: Vec<DeliveryId>) -> bool {
-        let start = Start { endpoint: endpoint.clone(), ids };
+    /// How much there is to do.
+    pub async fn workload(&self) -> Workload {
+        let lines = self.lines();
+        let mut workload = Workload { endpoints: lines.len(), ..Workload::default() };
+        for line in lines {
+            // One that has ended meanwhile has nothing to do.
+            let Ok(lane) = line.address.send(Snapshot).await else { continue };
+            workload.waiting += lane.waiting;
+            workload.in_flight += lane.in_flight;
+            workload.breakers_open += usize::from(lane.breaker_open);
+        }
+        workload
+    }
+
+    fn start(&self, endpoint: &EndpointId, due: Enqueue) -> bool {
+        let start = Start { endpoint: endpoint.clone(), due };
         self.supervisor.get().is_some_and(|supervisor| supervisor.try_send(start).is_ok())
     }
 
@@ -189,7 +245,7 @@ impl Dispatch for Switchboard {
                 Some((sealed, place)) => {
                     self.deliver(&endpoint, Claimed { delivery, sealed }, place)
                 }
-                None => self.enqueue(&endpoint, vec![delivery.id]),
+                None => self.enqueue(&endpoint, Enqueue { ids: vec![delivery.id], leased: false }),
             }
         }
     }
@@ -201,12 +257,10 @@ impl Dispatch for Switchboard {
                 line.settings_version.fetch_add(1, Ordering::AcqRel);
                 let _ = line.address.try_send(Reconfigure);
             }
-            // An endpoint that was enabled may have deliveries that waited for it.
-            None => {
-                if !self.start(endpoint, Vec::new()) {
-                    self.overdue.notify_one();
-                }
-            }
+            // An endpoint that was enabled may have deliveries that waited for it; one that another node
+            // speaks for is looked after there.
+            None if !self.speaks_for(endpoint) || self.start(endpoint, Enqueue::default()) => {}
+            None => self.overdue.notify_one(),
         }
     }
 
@@ -221,27 +275,19 @@ impl Dispatch for Switchboard {
     fn replacement_owed(&self) {
         self.owed.notify_one();
     }
-}
 
-#[async_trait]
-impl Cluster for Switchboard {
-    async fn nodes(&self) -> Vec<Node> {
-        let lines = self.lines();
-        let mut node = Node {
-            version: env!("CARGO_PKG_VERSION"),
-            started_at: self.started_at,
-            endpoints: lines.len(),
-            waiting: 0,
-            in_flight: 0,
-            breakers_open: 0,
-        };
-        for line in lines {
-            // One that has ended meanwhile has nothing to do.
-            let Ok(lane) = line.address.send(Snapshot).await else { continue };
-            node.waiting += lane.waiting;
-            node.in_flight += lane.in_flight;
-            node.breakers_open += usize::from(lane.breaker_open);
+    fn shards_changed(&self, gained: Shards, lost: Shards) {
+        if !lost.is_empty() {
+            let lines = self.lines.read();
+            let leaving = lines.iter().filter(|(endpoint, _)| lost.hold(endpoint));
+            for (_, line) in leaving {
+                // One that does not hear it sees for itself that it speaks for nobody.
+                let _ = line.address.try_send(Drain { hard: false });
+            }
         }
-        vec![node]
+        if !gained.is_empty() {
+            self.gained.notify_one();
+            self.overdue.notify_one();
+        }
     }
 }

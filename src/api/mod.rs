@@ -7,6 +7,7 @@ mod api_keys;
 mod audit;
 mod auth;
 mod body;
+mod cluster;
 mod deliveries;
 mod endpoints;
 mod envelope;

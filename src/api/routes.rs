@@ -18,8 +18,8 @@ use super::openapi::{
     plain,
 };
 use super::{
-    Api, api_keys, audit, deliveries, endpoints, events, graphql, keys, ops, platform, reference,
-    views,
+    Api, api_keys, audit, cluster, deliveries, endpoints, events, graphql, keys, ops, platform,
+    reference, views,
 };
 use crate::config::Config;
 use crate::metrics;
@@ -235,6 +235,7 @@ fn dashboards() -> Vec<PathRoutes> {
 fn platform() -> Vec<PathRoutes> {
     use Right::Platform;
     use api_keys::{CreatedApiKey, NewApiKey};
+    use cluster::ClusterView;
     use platform::{
         BatchItem, NewEvent, NewEvents, NewOrganization, NewPrivacyRequest, OrganizationChange,
     };
@@ -273,6 +274,10 @@ fn platform() -> Vec<PathRoutes> {
             one::<CreatedApiKey<'_>>("createOrganizationApiKey", "Make an API key")
                 .by(Platform)
                 .reads::<NewApiKey>(),
+        ),
+        on("/v1/platform/cluster").get(
+            cluster::status,
+            one::<ClusterView<'_>>("getCluster", "Show nodes and shards").by(Platform),
         ),
         on("/v1/platform/events").post(
             platform::publish,

@@ -8,6 +8,7 @@ use hookseal_core::delivery::{FailureReason as Failure, Status};
 use hookseal_core::outcome::ErrorKind as Fault;
 use hookseal_core::privacy::{SessionOutcome as Outcome, WithdrawalState};
 use hookseal_core::retention::{RetentionHours, RetentionReason};
+use hookseal_core::shard::Standing;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
@@ -100,6 +101,8 @@ schemas! {
     OutcomeWord => one_of(Outcome::ALL.map(Outcome::as_str)),
     /// How far a withdrawal is.
     StateWord => one_of(WithdrawalState::ALL.map(WithdrawalState::as_str)),
+    /// How a node of the cluster stands.
+    StandingWord => one_of(Standing::ALL.map(Standing::as_str)),
     /// Failed checks.
     Tries => json!({ "type": "integer", "minimum": 0, "maximum": 1000 }),
     /// Scopes of an API key.

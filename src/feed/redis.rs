@@ -50,6 +50,7 @@ pub struct RedisFeed {
     order: Arc<Order>,
     outbox: Arc<Outbox>,
     redis: RedisLink,
+    runtime: tokio::runtime::Handle,
     tasks: [AbortHandle; 2],
 }
 
@@ -71,6 +72,15 @@ enum Parcel {
     Changes(Vec<Change>),
     /// Something may be missing here.
     Break,
+}
+
+/// Who writes the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// One process at a time: whoever did not sign off died.
+    One,
+    /// Several, who tell each other who died.
+    Many,
 }
 
 /// What waits for Redis.
@@ -138,7 +148,11 @@ impl Outbox {
 
 impl RedisFeed {
     /// A feed over `redis`, served by tasks on `runtime`. A Redis that is away is waited for.
-    pub fn start(redis: RedisLink, runtime: &tokio::runtime::Handle) -> Arc<Self> {
+    pub fn start(
+        redis: RedisLink,
+        writers: Writers,
+        runtime: &tokio::runtime::Handle,
+    ) -> Arc<Self> {
         let window = Window::open(runtime);
         let outbox = Arc::new(Outbox {
             writer: format!("{:016x}", rand::random::<u64>()),
@@ -153,8 +167,12 @@ impl RedisFeed {
                 Told::Unknown => outbox.put(Parcel::Break),
             }
         });
-        let writer =
-            Writer { redis: redis.clone(), outbox: outbox.clone(), window: window.clone() };
+        let writer = Writer {
+            redis: redis.clone(),
+            writers,
+            outbox: outbox.clone(),
+            window: window.clone(),
+        };
         let reader = Reader {
             redis: redis.clone(),
             outbox: outbox.clone(),
@@ -165,13 +183,14 @@ impl RedisFeed {
             runtime.spawn(writer.run()).abort_handle(),
             runtime.spawn(reader.run()).abort_handle(),
         ];
-        Arc::new(Self { window, order, outbox, redis, tasks })
+        Arc::new(Self { window, order, outbox, redis, runtime: runtime.clone(), tasks })
     }
+}
 
-    async fn sign_off(&self) -> RedisResult<()> {
-        let mut connection = self.redis.connect(PATIENCE).await?;
-        connection.hdel(WRITERS, &self.outbox.writer).await
-    }
+/// Takes a writer that appends nothing more from the list.
+async fn strike_out(redis: &RedisLink, writer: &str) -> RedisResult<()> {
+    let mut connection = redis.connect(PATIENCE).await?;
+    connection.hdel(WRITERS, writer).await
 }
 
 #[async_trait]
@@ -192,12 +211,23 @@ impl Feed for RedisFeed {
         self.window.moved(position, interest).await
     }
 
+    fn writer(&self) -> Option<String> {
+        Some(self.outbox.writer.clone())
+    }
+
+    fn bury(&self, writer: &str) {
+        self.outbox.put(Parcel::Break);
+        let (redis, writer) = (self.redis.clone(), writer.to_owned());
+        // Left there, it does no harm.
+        self.runtime.spawn(async move { strike_out(&redis, &writer).await });
+    }
+
     async fn close(&self) {
         let told = async {
             while !self.outbox.is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            self.sign_off().await
+            strike_out(&self.redis, &self.outbox.writer).await
         };
         // Whoever starts next finds the name, and tells of a gap.
         match tokio::time::timeout(FAREWELL, told).await {
@@ -211,6 +241,7 @@ impl Feed for RedisFeed {
 /// Appends what commits tell.
 struct Writer {
     redis: RedisLink,
+    writers: Writers,
     outbox: Arc<Outbox>,
     window: Arc<Window>,
 }
@@ -278,9 +309,13 @@ impl Writer {
         }
     }
 
-    /// Whether the stream is there and every process before signed off; strikes out those that did not.
+    /// Whether the stream is there, and every process before signed off, if there was one at a time;
+    /// strikes out those that did not.
     async fn is_whole(&self, connection: &mut RedisConnection) -> RedisResult<bool> {
-        let left: Vec<String> = connection.hkeys(WRITERS).await?;
+        let left: Vec<String> = match self.writers {
+            Writers::One => connection.hkeys(WRITERS).await?,
+            Writers::Many => Vec::new(),
+        };
         if left.is_empty() {
             return connection.hexists(HEAD, "epoch").await;
         }

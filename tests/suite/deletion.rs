@@ -37,7 +37,7 @@ async fn a_deleted_endpoint_vanishes_and_its_deliveries_stay(bench: Bench) {
     for acceptance in [first, second] {
         assert!(matches!(bench.store.accept(acceptance).await.unwrap(), Accepted::Committed));
     }
-    bench.store.claim(vec![flying.id.clone()], claim(1, T0), T0).await.unwrap();
+    bench.store.claim(&doomed.id, vec![flying.id.clone()], claim(1, T0), T0).await.unwrap();
     let made = entry(&organization, Action::EndpointDeleted);
     assert!(bench.store.delete_endpoint(&organization, &doomed.id, made.clone()).await.unwrap());
     let again = entry(&organization, Action::EndpointDeleted);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::redis::AsyncCommands as _;
 use hookseal::feed::memory::MemoryFeed;
-use hookseal::feed::redis::RedisFeed;
+use hookseal::feed::redis::{RedisFeed, Writers};
 use hookseal::redis_link::RedisLink;
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::Event;
@@ -120,7 +120,7 @@ fn changes(numbers: impl IntoIterator<Item = usize>) -> Vec<Saw> {
 async fn begun(redis: Option<RedisLink>) -> Arc<dyn Feed> {
     let runtime = tokio::runtime::Handle::current();
     let Some(redis) = redis else { return MemoryFeed::start(&runtime) };
-    let feed = RedisFeed::start(redis.clone(), &runtime);
+    let feed = RedisFeed::start(redis.clone(), Writers::One, &runtime);
     let begins = async {
         let mut connection = redis.connect(Duration::from_secs(2)).await.unwrap();
         loop {

@@ -48,6 +48,7 @@ const TWINS: &[(&str, &str)] = &[
     ("updateOrganization", "updateOrganization"),
     ("deleteOrganization", "deleteOrganization"),
     ("createOrganizationApiKey", "createApiKey"),
+    ("getCluster", "cluster"),
     ("publishEvent", "publishEvent"),
     ("publishEvents", "publishEvents"),
     ("createPrivacyRequest", "createPrivacyRequest"),

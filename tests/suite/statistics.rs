@@ -107,7 +107,8 @@ async fn delivered_at(bench: &Bench, endpoint: &Endpoint, at: Timestamp) {
     let acceptance = bench.acceptance(endpoint).await;
     let id = acceptance.deliveries[0].delivery.id.clone();
     bench.store.accept(acceptance).await.unwrap();
-    let delivery = bench.store.claim(vec![id], claim(1, at), at).await.unwrap().remove(0).delivery;
+    let claimed = bench.store.claim(&endpoint.id, vec![id], claim(1, at), at).await;
+    let delivery = claimed.unwrap().remove(0).delivery;
     let outcome = Outcome::Answered { status: 204, retry_after: None };
     let attempt = Attempt::new(at, Duration::from_millis(5), outcome);
     let (schedule, retention) = (RetrySchedule::default(), Default::default());

@@ -12,11 +12,12 @@ use hookseal_core::limits::LOST_CLAIMS;
 use hookseal_core::outcome::Outcome;
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{
-    Accepted, ApiKeys, Archive, Blame, DeliveryFilter, EndpointFilter, Endpoints, EventFilter,
-    Keys, Ledger, Organizations, Settlement, Upkeep,
+    Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, EndpointFilter, Endpoints,
+    EventFilter, Keys, Ledger, Organizations, Settlement, Upkeep,
 };
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionReason};
 use hookseal_core::retry::RetrySchedule;
+use hookseal_core::shard::Shards;
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery_attempt, sealed_payload};
 use sea_orm::EntityTrait;
@@ -73,8 +74,15 @@ async fn accepted(bench: &Bench) -> Delivery {
 
 async fn claimed(bench: &Bench, delivery: &Delivery, token: i64, now: Timestamp) -> Delivery {
     let ids = vec![delivery.id.clone()];
-    let mut claimed = bench.store.claim(ids, claim(token, now), now).await.unwrap();
+    let mut claimed =
+        bench.store.claim(&delivery.endpoint_id, ids, claim(token, now), now).await.unwrap();
     claimed.pop().expect("it was pending").delivery
+}
+
+/// Ends claims that lapsed by `now`; answers how many.
+async fn released(bench: &Bench, now: Timestamp) -> usize {
+    let which = Claims::LapsedBy(now);
+    bench.store.release(which, now, 10, Blame::Delivery).await.unwrap().claims
 }
 
 fn settlement(delivery: &Delivery, token: i64, status: u16, now: Timestamp) -> Settlement {
@@ -215,15 +223,21 @@ async fn only_pending_deliveries_are_claimed(bench: Bench) {
     let sent = accepted(&bench).await;
     let unknown = DeliveryId::from_row("whd_unknown");
     let ids = vec![unknown, sent.id.clone()];
-    let first = bench.store.claim(ids.clone(), claim(1, T0), T0).await.unwrap();
+    let to = &sent.endpoint_id;
+    let first = bench.store.claim(to, ids.clone(), claim(1, T0), T0).await.unwrap();
     assert_eq!(first.len(), 1);
     assert_eq!((&first[0].delivery.id, first[0].sealed.as_ref()), (&sent.id, &b"jwe"[..]));
-    assert!(bench.store.claim(ids, claim(2, T0), T0).await.unwrap().is_empty());
+    assert!(bench.store.claim(to, ids, claim(2, T0), T0).await.unwrap().is_empty());
     let later = accepted(&bench).await;
     let early = T0.minus(Duration::from_millis(1));
-    let ids = vec![later.id];
+    let ids = vec![later.id.clone()];
     assert!(
-        bench.store.claim(ids, claim(3, early), early).await.unwrap().is_empty(),
+        bench
+            .store
+            .claim(&later.endpoint_id, ids, claim(3, early), early)
+            .await
+            .unwrap()
+            .is_empty(),
         "not yet due"
     );
 }
@@ -245,7 +259,14 @@ async fn a_success_scrubs_the_payload(bench: Bench) {
     assert_eq!(bench.store.settle(vec![settled]).await.unwrap(), [true]);
     assert_eq!(read(&bench, &sent).await.progress, progress);
     assert_eq!(payloads(&bench).await, 0);
-    assert!(bench.store.claim(vec![sent.id], claim(2, T0), T0).await.unwrap().is_empty());
+    assert!(
+        bench
+            .store
+            .claim(&sent.endpoint_id, vec![sent.id], claim(2, T0), T0)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 async fn a_failure_keeps_the_attempt_it_replaces(bench: Bench) {
@@ -268,10 +289,7 @@ async fn a_settlement_without_its_claim_changes_nothing(bench: Bench) {
     let sent = accepted(&bench).await;
     let flying = claimed(&bench, &sent, 1, T0).await;
     let late = settlement(&flying, 1, 204, after(60));
-    assert_eq!(
-        bench.store.release_lapsed(after(60), after(60), 10, Blame::Delivery).await.unwrap(),
-        1
-    );
+    assert_eq!(released(&bench, after(60)).await, 1);
     let again = claimed(&bench, &sent, 2, after(60)).await;
     assert_eq!(bench.store.settle(vec![late]).await.unwrap(), [false]);
     assert_eq!(read(&bench, &sent).await, again);
@@ -322,9 +340,9 @@ async fn a_lapsed_claim_is_due_again_and_the_third_parks(bench: Bench) {
         claimed(&bench, &sent, i64::from(lost), now).await;
         let Claim { expires_at, .. } = claim(1, now);
         let early = Timestamp::from_ms(expires_at.as_ms() - 1);
-        assert_eq!(bench.store.release_lapsed(early, early, 10, Blame::Delivery).await.unwrap(), 0);
+        assert_eq!(released(&bench, early).await, 0);
         now = expires_at;
-        assert_eq!(bench.store.release_lapsed(now, now, 10, Blame::Delivery).await.unwrap(), 1);
+        assert_eq!(released(&bench, now).await, 1);
         let found = read(&bench, &sent).await.progress;
         assert_eq!((found.lost_claims, found.attempt_count), (lost, 0));
         let parked = lost == LOST_CLAIMS;
@@ -406,13 +424,17 @@ async fn due_and_upcoming_come_in_order(bench: Bench) {
     let mut paged = Vec::new();
     let mut cursor = (T0, None);
     loop {
-        let page = bench.store.upcoming((cursor.0, cursor.1.as_ref()), after(30), 2).await.unwrap();
+        let page = bench
+            .store
+            .upcoming(Shards::ALL, (cursor.0, cursor.1.as_ref()), after(30), 2)
+            .await
+            .unwrap();
         let Some(last) = page.last().cloned() else { break };
         cursor = (last.at, Some(last.id));
         paged.extend(page.into_iter().map(|due| due.id));
     }
     assert_eq!(paged, [first.clone(), second.clone(), third.clone(), late.clone()]);
-    let rest = bench.store.upcoming((after(20), None), after(29), 10).await.unwrap();
+    let rest = bench.store.upcoming(Shards::ALL, (after(20), None), after(29), 10).await.unwrap();
     assert!(rest.is_empty());
 }
 

@@ -12,12 +12,11 @@ use hookseal_core::delivery::{Attempt, ClaimToken, Delivery, FailureReason, Stat
 use hookseal_core::id::{OrganizationId, SessionId};
 use hookseal_core::outcome::{ErrorKind, Outcome};
 use hookseal_core::ports::{
-    Accepted, Archive as _, AuditLog as _, Blame, Ledger as _, SessionPart, Settlement,
+    Accepted, Archive as _, AuditLog as _, Blame, Claims, Ledger as _, SessionPart, Settlement,
     Upkeep as _, Withdrawals as _,
 };
 use hookseal_core::privacy::{PrivacyRequest, SessionOutcome, Withdrawal, WithdrawalState};
 use hookseal_core::retry::RetrySchedule;
-use hookseal_core::time::Timestamp;
 use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::{Value, json};
 
@@ -70,7 +69,8 @@ impl Bench {
 
     async fn claimed(&self, delivery: &Delivery) -> Delivery {
         let ids = vec![delivery.id.clone()];
-        let mut claimed = self.store.claim(ids, claim(1, T0), T0).await.unwrap();
+        let mut claimed =
+            self.store.claim(&delivery.endpoint_id, ids, claim(1, T0), T0).await.unwrap();
         claimed.pop().expect("it was pending").delivery
     }
 
@@ -179,8 +179,8 @@ async fn a_lost_claim_counts_as_delivered(bench: Bench) {
         let delivery = bench.terminal(&organization, session, SUCCEEDED).await;
         bench.claimed(&delivery).await;
         let request = bench.withdraw(&organization, session).await;
-        let released = bench.store.release_lapsed(Timestamp::MAX, after(60), 10, blame).await;
-        assert_eq!(released.unwrap(), 1);
+        let released = bench.store.release(Claims::All, after(60), 10, blame).await;
+        assert_eq!(released.unwrap().claims, 1);
         let settled = bench.standing(&request).await;
         assert_eq!((settled.state, settled.delivered), (WithdrawalState::Settled, 1));
         assert_eq!(bench.read(&delivery).await.progress.status, Status::Failed);
@@ -188,8 +188,8 @@ async fn a_lost_claim_counts_as_delivered(bench: Bench) {
     // One that was lost before the withdrawal counts, too.
     let delivery = bench.terminal(&organization, "vs_3", SUCCEEDED).await;
     bench.claimed(&delivery).await;
-    let released = bench.store.release_lapsed(Timestamp::MAX, T0, 10, Blame::Nobody).await;
-    assert_eq!(released.unwrap(), 1);
+    let released = bench.store.release(Claims::All, T0, 10, Blame::Nobody).await;
+    assert_eq!(released.unwrap().claims, 1);
     assert_eq!(bench.withdraw(&organization, "vs_3").await.state, WithdrawalState::Settled);
 }
 

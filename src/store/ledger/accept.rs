@@ -13,6 +13,7 @@ use sea_orm::{
     QueryFilter,
 };
 
+use super::fence::Standing;
 use super::{INSERT_ROWS, sessions};
 use crate::store::Failure;
 use crate::store::directory::record;
@@ -23,6 +24,7 @@ use crate::store::rows::delivery_row;
 pub(super) async fn accept(
     tx: &DatabaseTransaction,
     acceptances: &[&Acceptance],
+    standing: &Standing,
     news: &mut News,
 ) -> Result<Vec<Accepted>, Failure> {
     if acceptances.is_empty() {
@@ -49,9 +51,8 @@ pub(super) async fn accept(
     let mut traces: Vec<String> = Vec::new();
     for (verdict, acceptance) in verdicts.iter_mut().zip(acceptances) {
         let known = organizations.get(acceptance.event.organization_id.as_str());
-        if verdict.is_none()
-            && known.is_none_or(|found| found.audience_version != acceptance.audience_version)
-        {
+        let audience = known.is_some_and(|o| o.audience_version == acceptance.audience_version);
+        if verdict.is_none() && !(audience && standing.may_accept(acceptance)) {
             *verdict = Some(Accepted::Stale);
             traces.push(acceptance.event.id.to_string());
         }

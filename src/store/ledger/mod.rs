@@ -7,6 +7,7 @@
 
 mod accept;
 mod claims;
+mod fence;
 mod sessions;
 
 use std::collections::{HashMap, HashSet};
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Claim, Delivery, RequeueRefusal, Status};
 use hookseal_core::error::{Error, Result};
-use hookseal_core::id::{DeliveryId, Minter, OrganizationId};
+use hookseal_core::id::{DeliveryId, EndpointId, Minter, OrganizationId};
 use hookseal_core::limits::{LEDGER_BATCH_BYTES, LEDGER_BATCH_ROWS, LEDGER_QUEUE};
 use hookseal_core::ports::{
     Acceptance, Accepted, Claimed, Dispatch, HandOver, Ledger, NewDelivery, Requeue, Settlement,
@@ -27,6 +28,7 @@ use hookseal_core::time::Timestamp;
 use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use self::fence::Standing;
 use super::news::{Herald, News};
 use super::{CONFLICT_RETRIES, Failure, SqlStore, begin_write};
 use crate::metrics;
@@ -48,6 +50,7 @@ enum Write {
 type Reply<T> = oneshot::Sender<Result<T>>;
 
 struct ClaimRequest {
+    endpoint: EndpointId,
     ids: Vec<DeliveryId>,
     claim: Claim,
     now: Timestamp,
@@ -96,12 +99,14 @@ impl Ledger for SqlStore {
 
     async fn claim(
         &self,
+        endpoint: &EndpointId,
         ids: Vec<DeliveryId>,
         claim: Claim,
         now: Timestamp,
     ) -> Result<Vec<Claimed>> {
         let (reply, answer) = oneshot::channel();
-        let write = Write::Claim(ClaimRequest { ids, claim, now }, reply);
+        let endpoint = endpoint.clone();
+        let write = Write::Claim(ClaimRequest { endpoint, ids, claim, now }, reply);
         self.ledger.0.send(write).await.map_err(|_| Error::full("the ledger"))?;
         answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
     }
@@ -211,9 +216,12 @@ impl Writer {
         settlements.retain(|settlement| ended.insert((&settlement.delivery.id, settlement.token)));
         let mut news = News::default();
         let tx = begin_write(&self.db).await?;
+        let standing = Standing::read(&tx, batch).await?;
+        settlements.retain(|settlement| standing.may_settle(settlement.token));
+        requests.retain(|request| standing.may_claim(request.claim.token, &request.endpoint));
         let settled = claims::settle(&tx, &settlements, &self.minter, &mut news).await?;
         let claimed = claims::claim(&tx, &requests, &mut news).await?;
-        let accepted = accept::accept(&tx, &acceptances, &mut news).await?;
+        let accepted = accept::accept(&tx, &acceptances, &standing, &mut news).await?;
         news.commit(tx, &self.herald).await?;
         Ok(BatchOutcome { accepted, claimed, settled })
     }

@@ -7,6 +7,7 @@ use hookseal::store::{Connections, SqlStore};
 use hookseal_core::gate::Reservation;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::ports::{Dispatch, HandOver};
+use hookseal_core::shard::Shards;
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, Database};
 
@@ -45,6 +46,8 @@ impl Dispatch for Recorder {
     fn replacement_owed(&self) {
         *self.owed.lock() += 1;
     }
+
+    fn shards_changed(&self, _: Shards, _: Shards) {}
 }
 
 /// A store on an empty database, with what it hands over.

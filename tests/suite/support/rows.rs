@@ -73,7 +73,7 @@ impl Bench {
             updated_at: T0,
             disabled_at: None,
         };
-        self.insert(endpoint.clone(), None, 50).await.unwrap();
+        self.insert(endpoint.clone(), None, 1000).await.unwrap();
         endpoint
     }
 

@@ -1,0 +1,229 @@
+//! The member: keeps this node's lease, takes and gives shards, and looks after what other nodes changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hookseal_core::cluster::{Beat, Look, Neighbourhood, NodeCard, Renewal, Workload};
+use hookseal_core::error::{Error, Result};
+use hookseal_core::id::EndpointId;
+use hookseal_core::ports::{Dispatch as _, Ownership as _, Roster};
+use hookseal_core::shard::Shards;
+
+use super::Tools;
+use super::janitor::release_of_the_ended;
+use super::stager::Stager;
+use super::switchboard::Switchboard;
+use crate::clock::AnchoredClock;
+use crate::metrics;
+use crate::ownership::Holdings;
+
+/// How often a node looks after what others changed.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Renewals within one lease.
+const BEATS: u32 = 5;
+/// How far back a look goes: a change is committed within that time, or not at all.
+const LOOK_BACK: Duration = Duration::from_secs(30);
+/// How often it is counted what there is to do.
+const COUNT_EVERY: Duration = Duration::from_secs(2);
+
+/// What a member works with.
+pub struct MemberParts {
+    /// Nodes and shards.
+    pub roster: Arc<dyn Roster>,
+    /// What is held, as the rest of this process sees it.
+    pub holdings: Arc<Holdings>,
+    /// Time, which follows the database's.
+    pub clock: Arc<AnchoredClock>,
+    /// What this node says of itself.
+    pub card: NodeCard,
+    /// How long a lease runs.
+    pub lease: Duration,
+    /// Stores, schedule, feed.
+    pub tools: Tools,
+    /// The way to the actors.
+    pub switchboard: Arc<Switchboard>,
+    /// What passes on due times.
+    pub stager: Arc<Stager>,
+}
+
+/// One of several nodes.
+pub struct Member {
+    parts: MemberParts,
+    /// Endpoints that changed of late, by what is known of them.
+    seen: HashMap<EndpointId, i64>,
+    renewed_at: Instant,
+    workload: Workload,
+    counted_at: Instant,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("card", &self.parts.card).finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// Joins the nodes of a database.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database is.
+    pub async fn join(parts: MemberParts) -> Result<Self> {
+        let now = Instant::now();
+        let mut member = Self {
+            parts,
+            seen: HashMap::new(),
+            renewed_at: now,
+            workload: Workload::default(),
+            counted_at: now,
+        };
+        member.begin().await?;
+        Ok(member)
+    }
+
+    /// Begins a life under a number of its own, and takes what is this node's by then.
+    async fn begin(&mut self) -> Result<()> {
+        let MemberParts { roster, holdings, card, lease, .. } = &self.parts;
+        let number = roster.join(card, *lease).await?;
+        holdings.begin(number);
+        tracing::info!(%number, "joined");
+        self.renew().await
+    }
+
+    /// Runs until it is told to stop; then gives its shards away.
+    pub async fn run(mut self, mut stop: tokio::sync::oneshot::Receiver<()>) -> Self {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = &mut stop => return self,
+            }
+            let round = match self.renewed_at.elapsed() >= self.parts.lease / BEATS {
+                true => self.renew().await,
+                false => self.look().await,
+            };
+            if let Err(error) = round {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the other nodes are out of sight");
+            }
+            if self.parts.holdings.held().is_empty() {
+                metrics::SHARDS.set(0);
+            }
+        }
+    }
+
+    /// Gives all shards away, if there is anybody to have them.
+    pub async fn leave(&mut self) {
+        if let Err(error) = self.beat(true).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "shards not given away");
+        }
+    }
+
+    /// Ends this life: whoever waits for its lease to run out need not.
+    pub async fn end(self) {
+        let MemberParts { roster, holdings, .. } = &self.parts;
+        if let Err(error) = roster.end(holdings.number()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "not signed off");
+        }
+    }
+
+    async fn renew(&mut self) -> Result<()> {
+        if self.counted_at.elapsed() >= COUNT_EVERY {
+            self.counted_at = Instant::now();
+            let lag = self.parts.stager.lag();
+            self.workload = Workload { lag, ..self.parts.switchboard.workload().await };
+        }
+        self.beat(false).await
+    }
+
+    async fn beat(&mut self, leaving: bool) -> Result<()> {
+        let MemberParts { roster, holdings, lease, clock, tools, switchboard, .. } = &self.parts;
+        let asked = Instant::now();
+        let beat = Beat { lease: *lease, leaving, workload: self.workload };
+        let renewal = roster.renew(holdings.number(), &beat).await?;
+        let Neighbourhood { now, owners, give, ended, .. } = match renewal {
+            Renewal::Renewed(neighbourhood) => neighbourhood,
+            Renewal::Ended if leaving => return Ok(()),
+            Renewal::Ended => {
+                tracing::warn!("this node was out of sight for too long: it begins anew");
+                let lost = holdings.held();
+                holdings.let_go(Shards::ALL);
+                switchboard.shards_changed(Shards::NONE, lost);
+                return Box::pin(self.begin()).await;
+            }
+        };
+        self.renewed_at = asked;
+        clock.follow(now, asked);
+        // Held a little shorter than the row says, since clocks need not run alike.
+        holdings.renew(asked, *lease * 9 / 10);
+        if !give.is_empty() {
+            let given: Shards = give.iter().map(|(shard, _)| *shard).collect();
+            // Nothing starts here before anything starts there.
+            holdings.let_go(given);
+            switchboard.shards_changed(Shards::NONE, given);
+            tracing::info!(shards = given.len(), "giving shards away");
+            roster.give(holdings.number(), &give).await?;
+        }
+        if !ended.is_empty() {
+            tracing::warn!(nodes = ended.len(), "nodes are gone");
+            while release_of_the_ended(tools, switchboard).await? > 0 {}
+            for writer in ended.iter().flatten() {
+                tools.feed.bury(writer);
+            }
+        }
+        if give.is_empty() {
+            self.learn(owners);
+        }
+        self.look().await
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let MemberParts { roster, holdings, tools, switchboard, .. } = &self.parts;
+        let asked = Instant::now();
+        let since = tools.clock.now().minus(LOOK_BACK);
+        let Look { owners, changed, revoked } = roster.look(since).await?;
+        for (endpoint, revision) in &changed {
+            if self.seen.get(endpoint) != Some(revision) {
+                switchboard.reconfigured(endpoint);
+            }
+        }
+        for (endpoint, id) in revoked {
+            switchboard.revoked(&endpoint, vec![id]);
+        }
+        holdings.inform(asked);
+        self.seen = changed.into_iter().collect();
+        self.learn(owners);
+        Ok(())
+    }
+
+    fn learn(&self, owners: hookseal_core::cluster::Owners) {
+        let MemberParts { holdings, switchboard, .. } = &self.parts;
+        let (gained, lost) = holdings.learn(owners);
+        if !(gained.is_empty() && lost.is_empty()) {
+            let held = holdings.held();
+            metrics::SHARDS.set(i64::from(held.len()));
+            tracing::info!(gained = gained.len(), lost = lost.len(), held = held.len(), "shards");
+            switchboard.shards_changed(gained, lost);
+        }
+    }
+}
+
+/// The time of the database, read a few times: the quickest answer is the truest.
+///
+/// # Errors
+/// [`Error::Unavailable`] when the database is.
+pub async fn set_clock(clock: &AnchoredClock, roster: &dyn Roster) -> Result<(), Error> {
+    const SAMPLES: usize = 5;
+    let mut best: Option<(Duration, Instant, _)> = None;
+    for _ in 0..SAMPLES {
+        let asked = Instant::now();
+        let now = roster.time().await?;
+        let took = asked.elapsed();
+        if best.is_none_or(|(shortest, ..)| took < shortest) {
+            best = Some((took, asked + took / 2, now));
+        }
+    }
+    if let Some((_, at, now)) = best {
+        clock.set(now, at);
+    }
+    Ok(())
+}
