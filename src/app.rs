@@ -21,6 +21,7 @@ use hookseal_core::ports::{
     Sealer, Secret, Store, Vault,
 };
 use hookseal_core::shard::{NodeNumber, SHARDS, Shard, Standing};
+use hookseal_core::throttle::LocalThrottle;
 use hookseal_core::time::Timestamp;
 
 use crate::actors::Tools;
@@ -407,7 +408,10 @@ impl Daemon {
             sessions,
             session_cookie: config.sessions.cookie.clone(),
             origins: config.sessions.origins.clone(),
-            meter: Meter::new(config.requests_per_minute, clock.now()),
+            meter: Meter::new(Arc::new(LocalThrottle::new(
+                config.requests_per_minute,
+                clock.now(),
+            ))),
             clock,
             store,
             platform_key_hash: platform_key.map(|key| foundation.vault.hash_api_key(key.expose())),

@@ -810,6 +810,14 @@ pub trait Feed: Send + Sync {
     fn bury(&self, _writer: &str) {}
 }
 
+/// How many requests each caller may make: a minute's worth at once, which he gets back evenly.
+#[async_trait]
+pub trait Throttle: Send + Sync {
+    /// Takes the right to one request of `caller` at `now`, or tells how long to wait for it. Never fails for
+    /// another reason.
+    async fn take(&self, caller: &str, now: Timestamp) -> Result<(), Duration>;
+}
+
 /// Whoever believes what callers may do for a while.
 pub trait Rights: Send + Sync {
     /// What anybody may do has changed, or may have.
@@ -822,5 +830,5 @@ pub struct DeliveryRules {
     /// Pauses between attempts.
     pub schedule: RetrySchedule,
     /// Deadline over a whole exchange.
-    pub attempt_timeout: std::time::Duration,
+    pub attempt_timeout: Duration,
 }

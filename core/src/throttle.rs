@@ -1,9 +1,10 @@
-//! How many requests a caller may make, on the time that it is asked with.
+//! How many requests a caller may make of one process, on the time that it is asked with.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
@@ -11,6 +12,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::pace::LaneClock;
+use crate::ports::Throttle;
 use crate::time::Timestamp;
 
 /// Requests after which callers that were not heard of for a while are forgotten.
@@ -18,13 +20,13 @@ const TIDY_EVERY: usize = 10_000;
 
 /// At most so many requests a minute of each caller, all of them at once if he likes.
 #[derive(Debug)]
-pub struct Throttle {
+pub struct LocalThrottle {
     clock: LaneClock,
     limiter: RateLimiter<String, HashMapStateStore<String>, LaneClock, NoOpMiddleware<Nanos>>,
     taken: AtomicUsize,
 }
 
-impl Throttle {
+impl LocalThrottle {
     /// A throttle of `per_minute` requests; zero counts as one.
     pub fn new(per_minute: u32, now: Timestamp) -> Self {
         let clock = LaneClock::at(now);
@@ -45,6 +47,13 @@ impl Throttle {
     }
 }
 
+#[async_trait]
+impl Throttle for LocalThrottle {
+    async fn take(&self, caller: &str, now: Timestamp) -> Result<(), Duration> {
+        self.take(caller, now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,7 +61,7 @@ mod tests {
     #[test]
     fn each_caller_has_a_minutes_worth_and_gets_it_back_evenly() {
         let at = |ms: i64| Timestamp::from_ms(1_800_000_000_000 + ms);
-        let throttle = Throttle::new(60, at(0));
+        let throttle = LocalThrottle::new(60, at(0));
         for _ in 0..60 {
             assert!(throttle.take("a", at(0)).is_ok());
         }

@@ -89,7 +89,7 @@ impl Api {
         if let Credential::Cookie(_) = credential {
             self.came_from_home(request, !request.method().is_safe())?;
         }
-        self.meter.admit(&caller, self.clock.now())?;
+        self.meter.admit(&caller, self.clock.now()).await?;
         Ok(caller)
     }
 

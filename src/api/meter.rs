@@ -1,39 +1,34 @@
 //! What callers use: how often each may ask, and how often each key did.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use hookseal_core::access::Caller;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::ApiKeyId;
-use hookseal_core::ports::ApiKeys;
-use hookseal_core::throttle::Throttle;
+use hookseal_core::ports::{ApiKeys, Throttle};
 use hookseal_core::time::Timestamp;
 use parking_lot::Mutex;
 
 /// Counts requests and holds back who makes too many.
-#[derive(Debug)]
 pub struct Meter {
-    throttle: Throttle,
+    throttle: Arc<dyn Throttle>,
     /// Requests that are not yet in the rows.
     counts: Mutex<HashMap<ApiKeyId, u64>>,
     flushing: tokio::sync::Mutex<()>,
 }
 
 impl Meter {
-    /// A meter that lets each caller but the platform make `per_minute` requests.
-    pub fn new(per_minute: u32, now: Timestamp) -> Self {
-        Self {
-            throttle: Throttle::new(per_minute, now),
-            counts: Mutex::default(),
-            flushing: Default::default(),
-        }
+    /// A meter that lets each caller but the platform make the requests that `throttle` grants.
+    pub fn new(throttle: Arc<dyn Throttle>) -> Self {
+        Self { throttle, counts: Mutex::default(), flushing: Default::default() }
     }
 
     /// Counts a request of `caller`.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub fn admit(&self, caller: &Caller, now: Timestamp) -> Result<()> {
+    pub async fn admit(&self, caller: &Caller, now: Timestamp) -> Result<()> {
         let name = match caller {
             Caller::Platform | Caller::PlatformIn(_) => return Ok(()),
             Caller::Key { id, .. } => {
@@ -42,7 +37,8 @@ impl Meter {
             }
             Caller::Member { organization, user, .. } => format!("{organization} {user}"),
         };
-        self.throttle.take(&name, now).map_err(|retry_after| Error::RateLimited { retry_after })
+        let taken = self.throttle.take(&name, now).await;
+        taken.map_err(|retry_after| Error::RateLimited { retry_after })
     }
 
     /// Writes the counts into the rows; what is not written now is written with the next.

@@ -126,7 +126,7 @@ pub(super) async fn open(
     let mut watchman = Watchman::new(api.clone());
     if let Ok(credential) = Credential::of(&request, &api.session_cookie) {
         let caller = api.identify(&credential).await?;
-        api.meter.admit(&caller, api.clock.now())?;
+        api.meter.admit(&caller, api.clock.now()).await?;
         watchman.guard(credential, caller);
     }
     let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL);
@@ -263,7 +263,7 @@ impl Connection {
                 Err(Error::Unavailable { .. }) => return Err(close(1013, "Try again later")),
                 Err(_) => return Err(close(4403, "Forbidden")),
             };
-            if self.api.meter.admit(&caller, self.api.clock.now()).is_err() {
+            if self.api.meter.admit(&caller, self.api.clock.now()).await.is_err() {
                 return Err(close(4429, "Too many requests"));
             }
             self.watchman.guard(credential, caller);
@@ -281,7 +281,7 @@ impl Connection {
             return Err(End::Close(4409, format!("Subscriber for {id} already exists")));
         }
         let admitted = match self.running.len() {
-            0..LIVE_OPERATIONS => self.api.meter.admit(&caller, self.api.clock.now()),
+            0..LIVE_OPERATIONS => self.api.meter.admit(&caller, self.api.clock.now()).await,
             _ => Err(Error::full("the operations of this connection")),
         };
         if let Err(error) = admitted {
