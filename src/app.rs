@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -19,6 +20,8 @@ use hookseal_core::intake::{Intake, IntakeParts};
 use hookseal_core::ports::{
     Blame, Claims, Clock, DeliveryRules, Dispatch, Feed, Ownership, Rights, Roster, Schedule,
     Sealer, Secret, Store, Vault,
+    Blame, Clock, DeliveryRules, Dispatch, Feed, Rights, Sealer, Secret, Store, Throttle, Upkeep,
+    Vault,
 };
 use hookseal_core::shard::{NodeNumber, SHARDS, Shard, Standing};
 use hookseal_core::throttle::LocalThrottle;
@@ -46,6 +49,7 @@ use crate::ownership::{Holdings, Sole};
 use crate::schedule::memory::MemorySchedule;
 use crate::schedule::redis::RedisSchedule;
 use crate::store::{Connections, NodeLock, SqlStore, sqlite_file};
+use crate::throttle::redis::RedisThrottle;
 
 /// Claims that are ended in one transaction at start.
 const RELEASE_BATCH: usize = 500;
@@ -122,6 +126,20 @@ impl Foundation {
         let (connections, runtime) = (self.connections.clone(), self.runtime.clone());
         let (feed, minter) = (self.feed.clone(), self.minter.clone());
         Arc::new(SqlStore::start(connections, runtime, dispatch, feed, minter))
+    }
+
+    /// What holds callers back who ask too often.
+    fn throttle(&self, config: &Config) -> Arc<dyn Throttle> {
+        let (per_minute, now) = (config.requests_per_minute, self.clock.now());
+        match &config.redis {
+            Some(link) => {
+                // The lock on the database lets in no second daemon.
+                let live_nodes = Arc::new(AtomicUsize::new(1));
+                let link = link.clone();
+                Arc::new(RedisThrottle::start(link, per_minute, live_nodes, now, &self.runtime))
+            }
+            None => Arc::new(LocalThrottle::new(per_minute, now)),
+        }
     }
 
     /// The use cases but publishing, over `store`.
@@ -408,10 +426,7 @@ impl Daemon {
             sessions,
             session_cookie: config.sessions.cookie.clone(),
             origins: config.sessions.origins.clone(),
-            meter: Meter::new(Arc::new(LocalThrottle::new(
-                config.requests_per_minute,
-                clock.now(),
-            ))),
+            meter: Meter::new(foundation.throttle(config)),
             clock,
             store,
             platform_key_hash: platform_key.map(|key| foundation.vault.hash_api_key(key.expose())),

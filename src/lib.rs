@@ -17,3 +17,4 @@ pub mod redis_link;
 pub mod schedule;
 pub mod store;
 pub mod telemetry;
+pub mod throttle;

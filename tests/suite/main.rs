@@ -30,4 +30,5 @@ mod store;
 mod support;
 mod tenancy;
 mod tenancy_graphql;
+mod throttle;
 mod withdrawal;

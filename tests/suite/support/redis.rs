@@ -2,7 +2,7 @@
 //! password.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -30,6 +30,45 @@ impl Redis {
     fn start_with(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         Self::start_in(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    /// One that speaks TLS, too; its URL for that, and the certificate to know it by.
+    pub fn start_with_tls() -> (Self, String, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let [certificate, key] =
+            ["certificate.pem", "key.pem"].map(|name| directory.path().join(name));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ])
+            .args(["-subj", "/CN=Redis", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .arg("-out")
+            .arg(&certificate)
+            .arg("-keyout")
+            .arg(&key)
+            .stderr(Stdio::null())
+            .status()
+            .expect("openssl is installed: run the tests by tests/run.sh");
+        assert!(made.success());
+        let port = free_port().to_string();
+        let [certificate_file, key_file] = [&certificate, &key].map(|file| file.to_str().unwrap());
+        let arguments = [
+            ["--tls-port", &port],
+            ["--tls-cert-file", certificate_file],
+            ["--tls-key-file", key_file],
+            ["--tls-ca-cert-file", certificate_file],
+            ["--tls-auth-clients", "no"],
+        ];
+        let arguments = arguments.concat().into_iter().map(str::to_owned).collect();
+        let url = format!("rediss://:{PASSWORD}@127.0.0.1:{port}");
+        (Self::start_in(directory, arguments), url, certificate)
     }
 
     fn start_in(directory: tempfile::TempDir, arguments: Vec<String>) -> Self {
@@ -61,6 +100,12 @@ impl Redis {
 
     fn says(&self, command: &[&str], line: &str) -> bool {
         self.ask::<String>(command).lines().any(|said| said == line)
+    }
+
+    /// Stops it for a while, or lets it go on.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
     /// Ends it; `keeping` what it holds.
