@@ -397,6 +397,7 @@ mod tests {
             ("dashboard_origins",          "https://a.example/path"),
             ("dashboard_origins",          "ftp://a.example"),
             ("redis_url",                  "http://localhost"),
+            ("redis_url",                  "redis+sentinel://localhost:26379"),
             ("lissten",                    "127.0.0.1:1"),
         ] {
             match read("", &[(name, value)]) {
