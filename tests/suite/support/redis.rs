@@ -77,9 +77,15 @@ impl Redis {
         Self { child, port, directory, arguments }.awaited()
     }
 
-    fn awaited(self) -> Self {
+    fn awaited(mut self) -> Self {
         wait(PATIENCE, "Redis", || {
-            redis::Client::open(self.url()).unwrap().get_connection().is_ok()
+            // Somebody else may have taken the port since it was free.
+            if self.child.try_wait().unwrap().is_some() {
+                self.port = free_port();
+                self.child = serve(self.port, self.directory.path(), &self.arguments);
+            }
+            let info = self.try_ask::<String>(&["INFO"]).unwrap_or_default();
+            has_line(&info, &format!("process_id:{}", self.child.id()))
         });
         self
     }
@@ -93,13 +99,17 @@ impl Redis {
     }
 
     pub fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
+        self.try_ask(command).unwrap()
+    }
+
+    fn try_ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = redis::Client::open(self.url())?.get_connection()?;
         let (name, arguments) = command.split_first().unwrap();
-        redis::cmd(name).arg(arguments).query(&mut connection).unwrap()
+        redis::cmd(name).arg(arguments).query(&mut connection)
     }
 
     fn says(&self, command: &[&str], line: &str) -> bool {
-        self.ask::<String>(command).lines().any(|said| said == line)
+        has_line(&self.ask::<String>(command), line)
     }
 
     /// Stops it for a while, or lets it go on.
@@ -122,6 +132,10 @@ impl Redis {
         self.child = serve(self.port, self.directory.path(), &self.arguments);
         self.awaited()
     }
+}
+
+fn has_line(text: &str, line: &str) -> bool {
+    text.lines().any(|found| found == line)
 }
 
 fn free_port() -> u16 {
