@@ -19,9 +19,7 @@ use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
 use hookseal_core::ports::{
     Blame, Claims, Clock, DeliveryRules, Dispatch, Feed, Ownership, Rights, Roster, Schedule,
-    Sealer, Secret, Store, Vault,
-    Blame, Clock, DeliveryRules, Dispatch, Feed, Rights, Sealer, Secret, Store, Throttle, Upkeep,
-    Vault,
+    Sealer, Secret, Store, Throttle, Vault,
 };
 use hookseal_core::shard::{NodeNumber, SHARDS, Shard, Standing};
 use hookseal_core::throttle::LocalThrottle;
@@ -129,14 +127,13 @@ impl Foundation {
     }
 
     /// What holds callers back who ask too often.
-    fn throttle(&self, config: &Config) -> Arc<dyn Throttle> {
+    fn throttle(&self, config: &Config, serving: Arc<AtomicUsize>) -> Arc<dyn Throttle> {
         let (per_minute, now) = (config.requests_per_minute, self.clock.now());
         match &config.redis {
             Some(link) => {
                 // The lock on the database lets in no second daemon.
-                let live_nodes = Arc::new(AtomicUsize::new(1));
                 let link = link.clone();
-                Arc::new(RedisThrottle::start(link, per_minute, live_nodes, now, &self.runtime))
+                Arc::new(RedisThrottle::start(link, per_minute, serving, now, &self.runtime))
             }
             None => Arc::new(LocalThrottle::new(per_minute, now)),
         }
@@ -388,7 +385,7 @@ impl Daemon {
             Some(roster) => {
                 let parts = MemberParts {
                     roster,
-                    holdings,
+                    holdings: holdings.clone(),
                     clock: clock.clone(),
                     card,
                     lease: config.node_lease,
@@ -426,7 +423,7 @@ impl Daemon {
             sessions,
             session_cookie: config.sessions.cookie.clone(),
             origins: config.sessions.origins.clone(),
-            meter: Meter::new(foundation.throttle(config)),
+            meter: Meter::new(foundation.throttle(config, holdings.serving())),
             clock,
             store,
             platform_key_hash: platform_key.map(|key| foundation.vault.hash_api_key(key.expose())),

@@ -1,7 +1,8 @@
 //! Which endpoints this process speaks for, as far as it knows. What it knows lapses by itself: a process
 //! that was stopped and goes on holds nothing until it has asked.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hookseal_core::cluster::Owners;
@@ -44,6 +45,7 @@ pub struct Holdings {
     held_until: AtomicU64,
     informed_until: AtomicU64,
     owners: RwLock<Owners>,
+    serving: Arc<AtomicUsize>,
     start: Instant,
 }
 
@@ -55,6 +57,7 @@ impl Default for Holdings {
             held_until: AtomicU64::new(0),
             informed_until: AtomicU64::new(0),
             owners: RwLock::default(),
+            serving: Arc::new(AtomicUsize::new(1)),
             start: Instant::now(),
         }
     }
@@ -84,6 +87,16 @@ impl Holdings {
         *self.owners.write() = owners;
         let before = Shards::from_bits(self.shards.swap(mine.bits(), Ordering::AcqRel));
         (mine.without(before), before.without(mine))
+    }
+
+    /// How many nodes serve, as far as is known.
+    pub fn serving(&self) -> Arc<AtomicUsize> {
+        self.serving.clone()
+    }
+
+    /// Learns how many nodes serve.
+    pub fn count(&self, serving: usize) {
+        self.serving.store(serving.max(1), Ordering::Relaxed);
     }
 
     /// Lets go of shards that somebody else is to have.

@@ -140,7 +140,7 @@ impl Member {
         let asked = Instant::now();
         let beat = Beat { lease: *lease, leaving, workload: self.workload };
         let renewal = roster.renew(holdings.number(), &beat).await?;
-        let Neighbourhood { now, owners, give, ended, .. } = match renewal {
+        let Neighbourhood { now, owners, serving, give, ended } = match renewal {
             Renewal::Renewed(neighbourhood) => neighbourhood,
             Renewal::Ended if leaving => return Ok(()),
             Renewal::Ended => {
@@ -155,6 +155,7 @@ impl Member {
         clock.follow(now, asked);
         // Held a little shorter than the row says, since clocks need not run alike.
         holdings.renew(asked, *lease * 9 / 10);
+        holdings.count(serving);
         if !give.is_empty() {
             let given: Shards = give.iter().map(|(shard, _)| *shard).collect();
             // Nothing starts here before anything starts there.

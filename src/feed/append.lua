@@ -2,8 +2,13 @@
 -- ARGV: writer, its sequence, whether something may be missing, an epoch for that, the oldest number
 -- that anybody still wants, the changes.
 local writer, sequence, broken, new_epoch, oldest, changes = unpack(ARGV)
-if redis.call('HGET', KEYS[3], writer) == sequence then
+local last = redis.call('HGET', KEYS[3], writer)
+if last == sequence then
   return redis.status_reply('OK')
+end
+-- Entries of this writer are gone: a replica that lagged behind was promoted, or nobody knows him any more.
+if tonumber(last or '0') ~= sequence - 1 then
+  broken = '1'
 end
 local epoch = redis.call('HGET', KEYS[2], 'epoch')
 if not epoch then

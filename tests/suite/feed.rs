@@ -118,9 +118,13 @@ fn changes(numbers: impl IntoIterator<Item = usize>) -> Vec<Saw> {
 
 /// A feed that has begun: what comes now is seen.
 async fn begun(redis: Option<RedisLink>) -> Arc<dyn Feed> {
+    begun_by(Writers::One, redis).await
+}
+
+async fn begun_by(writers: Writers, redis: Option<RedisLink>) -> Arc<dyn Feed> {
     let runtime = tokio::runtime::Handle::current();
     let Some(redis) = redis else { return MemoryFeed::start(&runtime) };
-    let feed = RedisFeed::start(redis.clone(), Writers::One, &runtime);
+    let feed = RedisFeed::start(redis.clone(), writers, &runtime);
     let begins = async {
         let mut connection = redis.connect(Duration::from_secs(2)).await.unwrap();
         loop {
@@ -277,7 +281,8 @@ async fn whoever_is_too_slow_sees_a_gap_and_then_goes_on(feed: Arc<dyn Feed>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_process_sees_what_any_of_them_tells() {
     let redis = Redis::start();
-    let (one, other) = (begun(Some(redis.link())).await, begun(Some(redis.link())).await);
+    let one = begun_by(Writers::Many, Some(redis.link())).await;
+    let other = begun_by(Writers::Many, Some(redis.link())).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let (mut here, mut there) = (Watcher(&*one, one.head()), Watcher(&*other, other.head()));
     tell(&*one, 0..10);
@@ -286,6 +291,26 @@ async fn every_process_sees_what_any_of_them_tells() {
     let mut moved = Watcher(&*other, here.1);
     tell(&*other, 10..20);
     assert_eq!((here.all().await, moved.all().await), (changes(10..20), changes(10..20)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_processes_one_that_died_is_told_of_by_another() {
+    let redis = Redis::start();
+    let dead = begun_by(Writers::Many, Some(redis.link())).await;
+    let one = begun_by(Writers::Many, Some(redis.link())).await;
+    tell(&*dead, 0..5);
+    let mut watcher = Watcher(&*one, one.head());
+    watcher.all().await;
+    let name = dead.writer().expect("it has a name");
+    drop(dead);
+    // A third that starts knows nothing of who lives and who does not.
+    let third = begun_by(Writers::Many, Some(redis.link())).await;
+    tell(&*third, [7]);
+    assert_eq!(watcher.all().await, changes([7]));
+    one.bury(&name);
+    assert_eq!(watcher.past_a_gap().await, [Saw::Gap]);
+    tell(&*third, [8]);
+    assert_eq!(watcher.all().await, changes([8]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -436,7 +461,8 @@ async fn a_feed_goes_on_with_the_master_that_sentinel_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_feed_works_on_a_cluster_and_goes_on_when_a_replica_takes_over() {
     let mut cluster = RedisCluster::start();
-    let (one, other) = (begun(Some(cluster.link())).await, begun(Some(cluster.link())).await);
+    let one = begun_by(Writers::Many, Some(cluster.link())).await;
+    let other = begun_by(Writers::Many, Some(cluster.link())).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let (mut here, mut there) = (Watcher(&*one, one.head()), Watcher(&*other, other.head()));
     tell(&*one, 0..10);
