@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod api;
+mod checker;
 mod cli;
 mod clients;
 mod cluster;
@@ -15,6 +16,8 @@ mod feed;
 mod foreign;
 mod graphql;
 mod hostile;
+#[path = "../checker/mod.rs"]
+mod judge;
 mod leaks;
 mod listed_events;
 mod live;
