@@ -79,10 +79,48 @@ pub struct RawRequest {
     pub body: Bytes,
 }
 
+/// A receiver's key pair.
+pub struct Keys {
+    /// The public key to register, as a JWK.
+    pub public_jwk: Value,
+    /// Its counterpart.
+    pub private_jwk: Value,
+    decrypter: RsaesJweDecrypter,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("public_jwk", &self.public_jwk).finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// A new pair of 2048 bits.
+    ///
+    /// # Panics
+    /// When no key can be made.
+    pub fn generate() -> Self {
+        let pair = RSA_OAEP_256.generate_key_pair(2048).expect("a key pair can be made");
+        let private = pair.to_jwk_private_key();
+        Self {
+            public_jwk: members(&pair.to_jwk_public_key()),
+            private_jwk: members(&private),
+            decrypter: RSA_OAEP_256.decrypter_from_jwk(&private).expect("the pair was just made"),
+        }
+    }
+
+    /// The plaintext of a compact JWE, when it was sealed to this pair and is JSON.
+    pub fn decrypt(&self, body: &[u8]) -> Option<Value> {
+        let compact = std::str::from_utf8(body).ok()?;
+        let (plaintext, _) = deserialize_compact(compact, &self.decrypter).ok()?;
+        serde_json::from_slice(&plaintext).ok()
+    }
+}
+
 struct Shared {
     behaviour: Mutex<Behaviour>,
     secret: Mutex<Option<String>>,
-    decrypter: RsaesJweDecrypter,
+    keys: Keys,
     arrivals: Mutex<Vec<Arrival>>,
     attempts: Mutex<HashMap<String, u32>>,
 }
@@ -112,14 +150,12 @@ impl Receiver {
     /// # Panics
     /// When no key can be made or no port of loopback is to be had.
     pub fn start(behaviour: Behaviour) -> Self {
-        let pair = RSA_OAEP_256.generate_key_pair(2048).expect("a key pair can be made");
-        let private = pair.to_jwk_private_key();
-        let public = pair.to_jwk_public_key();
-        let decrypter = RSA_OAEP_256.decrypter_from_jwk(&private).expect("the pair was just made");
+        let keys = Keys::generate();
+        let (public_jwk, private_jwk) = (keys.public_jwk.clone(), keys.private_jwk.clone());
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(behaviour),
             secret: Mutex::new(None),
-            decrypter,
+            keys,
             arrivals: Mutex::default(),
             attempts: Mutex::default(),
         });
@@ -148,8 +184,8 @@ impl Receiver {
         let (address, server) = listening.recv().expect("the receiver started");
         Self {
             url: format!("http://{address}/hook"),
-            public_jwk: members(&public),
-            private_jwk: members(&private),
+            public_jwk,
+            private_jwk,
             shared,
             server,
             thread: Some(thread),
@@ -229,7 +265,7 @@ async fn receive(request: HttpRequest, body: Bytes, state: Data<Shared>) -> Http
         Behaviour::Hang => None,
     };
     let plaintext = match wanted {
-        Some(200..=299) if verified => decrypt(&state.decrypter, &body),
+        Some(200..=299) if verified => state.keys.decrypt(&body),
         Some(_) | None => None,
     };
     let status = match wanted {
@@ -275,7 +311,8 @@ fn mood(delivery_id: &str, attempt: u32) -> u64 {
     hasher.finish()
 }
 
-fn verify(secret: &str, header: &str, body: &[u8]) -> bool {
+/// Whether `header`, an `X-Kayle-Signature`, holds for `body` under `secret`, and is of now.
+pub fn verify(secret: &str, header: &str, body: &[u8]) -> bool {
     let Some((t, v1)) = header.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")) else {
         return false;
     };
@@ -292,10 +329,4 @@ fn verify(secret: &str, header: &str, body: &[u8]) -> bool {
     mac.update(b".");
     mac.update(body);
     digits.is_some_and(|digits| mac.verify_slice(&digits).is_ok())
-}
-
-fn decrypt(decrypter: &RsaesJweDecrypter, body: &[u8]) -> Option<Value> {
-    let compact = std::str::from_utf8(body).ok()?;
-    let (plaintext, _) = deserialize_compact(compact, decrypter).ok()?;
-    serde_json::from_slice(&plaintext).ok()
 }
