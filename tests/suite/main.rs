@@ -12,7 +12,10 @@ mod contract;
 mod deletion;
 mod delivery;
 mod demo;
+mod faults;
 mod feed;
+#[path = "../fleet/mod.rs"]
+mod fleet;
 mod foreign;
 mod graphql;
 mod hostile;

@@ -90,6 +90,10 @@ impl Redis {
         self
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("redis://default:{PASSWORD}@127.0.0.1:{}", self.port)
     }

@@ -1,0 +1,74 @@
+//! One daemon of a fleet: the real binary, and what may be done to it.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::proxy::Proxy;
+use crate::support::daemon::{Caller, Daemon, Home, Tenant, wait};
+
+/// How long a daemon may take to end, or to be ready again.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A daemon, whether it runs or not.
+pub struct Node {
+    pub home: Home,
+    daemon: Mutex<Option<Daemon>>,
+    url: RwLock<String>,
+    /// Its link to PostgreSQL, if that is its database.
+    pub database: Option<Proxy>,
+    /// Its link to Redis, if it has one.
+    pub redis: Option<Proxy>,
+}
+
+impl Node {
+    /// One that does not run yet.
+    pub fn new(home: Home, database: Option<Proxy>, redis: Option<Proxy>) -> Self {
+        let (daemon, url) = (Mutex::default(), RwLock::default());
+        Self { home, daemon, url, database, redis }
+    }
+
+    /// Where it listens, or did last.
+    pub fn url(&self) -> String {
+        self.url.read().clone()
+    }
+
+    /// Its process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.daemon.lock().as_ref().map(Daemon::id)
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(&self) {
+        let daemon = self.home.start();
+        self.url.write().clone_from(&daemon.url);
+        *self.daemon.lock() = Some(daemon);
+        self.await_ready();
+    }
+
+    /// Waits until it can do its work.
+    pub fn await_ready(&self) {
+        let nobody = Caller::new(&self.url(), "");
+        wait(PATIENCE, "readiness", || {
+            nobody.try_send("GET", "/readyz", &[], "").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+
+    /// A new organization.
+    pub fn tenant(&self) -> Tenant {
+        self.daemon.lock().as_ref().expect("it runs").tenant()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        self.daemon.lock().as_ref().expect("it runs").signal(signal);
+    }
+
+    /// Waits for the end that it was sent, and answers how it ended.
+    pub fn await_end(&self) -> ExitStatus {
+        let mut daemon = self.daemon.lock().take().expect("it runs");
+        wait(PATIENCE, "the end of the process", || !daemon.is_running());
+        daemon.terminate_status()
+    }
+}

@@ -1,0 +1,57 @@
+//! Runs of the whole daemon through faults, judged by the checker. `benches/faults.rs` has the long ones.
+
+use std::time::Duration;
+
+use crate::fleet::{Fleet, Setup};
+
+const EVENTS_PER_SECOND: u32 = 50;
+/// How long the last deliveries may take, retries of the failing endpoint included.
+const QUIET_WITHIN: Duration = Duration::from_secs(30);
+
+fn pause(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+/// Fails, and keeps the observations, unless every invariant holds.
+fn must_hold(setup: Setup, faults: impl FnOnce(&Fleet)) {
+    let directory = tempfile::tempdir().unwrap();
+    let fleet = Fleet::start(setup, directory.path());
+    fleet.under_load(|fleet| {
+        pause(500);
+        fleet.fail_receiver(true);
+        pause(1_500);
+        fleet.fail_receiver(false);
+        pause(2_500);
+        faults(fleet);
+    });
+    let judgement = fleet.judge(QUIET_WITHIN);
+    if judgement.exit_code() != 0 {
+        panic!("{}\n{judgement}", directory.keep().display());
+    }
+}
+
+#[test]
+fn killed_and_stopped_in_order_it_keeps_every_promise() {
+    let setup =
+        Setup { nodes: 1, postgres: false, redis: false, events_per_second: EVENTS_PER_SECOND };
+    must_hold(setup, |fleet| {
+        for _ in 0..3 {
+            fleet.kill(0);
+            pause(700);
+        }
+        let drained = fleet.terminate(0);
+        assert!(drained < Duration::from_secs(10), "drained in {drained:?}");
+        pause(1_500);
+    });
+}
+
+#[test]
+fn through_an_absence_of_its_database_it_keeps_every_promise() {
+    let setup =
+        Setup { nodes: 1, postgres: true, redis: false, events_per_second: EVENTS_PER_SECOND };
+    must_hold(setup, |fleet| {
+        let ready = fleet.stop_database("immediate", Duration::from_secs(3));
+        assert!(ready < Duration::from_secs(5), "reconnected in {ready:?}");
+        pause(3_000);
+    });
+}
