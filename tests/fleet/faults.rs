@@ -4,18 +4,25 @@ use std::time::{Duration, Instant};
 
 use super::journal::now_ms;
 use super::node::Node;
-use super::proxy::Proxy;
 use super::{ENDPOINTS, Fleet, WINDOW};
 use crate::judge::history::{Fault, FaultKind};
 
 /// Attempts that may be in flight over all endpoints.
 const WINDOWS: u64 = (ENDPOINTS * WINDOW) as u64;
 
-/// What a node has a link to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Server {
-    Database,
-    Redis,
+/// How long a node may take to tell that its database is away.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
+/// How nodes took it that their database was away.
+#[derive(Clone, Copy, Debug)]
+pub struct Absence {
+    /// Whether the first of them said in time that it was not ready; true when it was not asked, because the
+    /// database came back before.
+    pub told: bool,
+    /// Whether it said that it lived.
+    pub alive: bool,
+    /// How long after the return of the database all were ready.
+    pub ready_again: Duration,
 }
 
 impl Fleet {
@@ -58,17 +65,30 @@ impl Fleet {
     }
 
     /// Takes PostgreSQL away for `pause`; `mode` is `fast` for a stop in order, `immediate` for a crash.
-    /// Answers how long after its return all nodes were ready.
-    pub fn stop_database(&self, mode: &str, pause: Duration) -> Duration {
+    pub fn stop_database(&self, mode: &str, pause: Duration) -> Absence {
         let postgres = self.postgres.as_ref().expect("the fleet is on PostgreSQL");
         let from_at_ms = now_ms();
         postgres.stop(mode);
-        std::thread::sleep(pause);
+        let (told, alive) = hold(&self.nodes[0], pause);
         postgres.start_again();
         let back = Instant::now();
         self.nodes.iter().for_each(Node::await_ready);
         self.over(FaultKind::DatabaseStop, None, from_at_ms, WINDOWS);
-        back.elapsed()
+        Absence { told, alive, ready_again: back.elapsed() }
+    }
+
+    /// Cuts a node off PostgreSQL for `pause`: nothing gets through, and nobody is told.
+    pub fn cut_database(&self, n: usize, pause: Duration) -> Absence {
+        let node = &self.nodes[n];
+        let link = node.database.as_ref().expect("the fleet is on PostgreSQL");
+        let from_at_ms = now_ms();
+        link.cut();
+        let (told, alive) = hold(node, pause);
+        link.heal();
+        let back = Instant::now();
+        node.await_ready();
+        self.over(FaultKind::Cut, Some(n), from_at_ms, WINDOWS);
+        Absence { told, alive, ready_again: back.elapsed() }
     }
 
     /// Takes Redis away for `pause`; it comes back with what it held, or empty.
@@ -90,18 +110,13 @@ impl Fleet {
         self.over(FaultKind::RedisFlush, None, from_at_ms, WINDOWS);
     }
 
-    /// Cuts a node off a server for `pause`: nothing gets through, and nobody is told.
-    pub fn cut(&self, n: usize, server: Server, pause: Duration) {
-        let link: Option<&Proxy> = match server {
-            Server::Database => self.nodes[n].database.as_ref(),
-            Server::Redis => self.nodes[n].redis.as_ref(),
-        };
-        let link = link.unwrap_or_else(|| panic!("the fleet has no {server:?}"));
+    /// Cuts a node off Redis for `pause`.
+    pub fn cut_redis(&self, n: usize, pause: Duration) {
+        let link = self.nodes[n].redis.as_ref().expect("the fleet has Redis");
         let from_at_ms = now_ms();
         link.cut();
         std::thread::sleep(pause);
         link.heal();
-        self.nodes[n].await_ready();
         self.over(FaultKind::Cut, Some(n), from_at_ms, WINDOWS);
     }
 
@@ -115,4 +130,15 @@ fn restart(node: &Node) -> Duration {
     let asked = Instant::now();
     node.start();
     asked.elapsed()
+}
+
+/// Waits for `pause`, and meanwhile asks a node how it is: whether it says that it is not ready, and that it
+/// lives.
+fn hold(node: &Node, pause: Duration) -> (bool, bool) {
+    let until = Instant::now() + pause;
+    std::thread::sleep(pause.min(TOLD_WITHIN));
+    let told = pause < TOLD_WITHIN || node.probe("/readyz") == Some(503);
+    let alive = node.probe("/healthz") == Some(200);
+    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    (told, alive)
 }

@@ -9,7 +9,7 @@ mod journal;
 mod node;
 mod postgres;
 mod proxy;
-mod publisher;
+pub mod publisher;
 mod receivers;
 mod rows;
 mod watch;
@@ -181,8 +181,9 @@ impl Fleet {
         self.receivers.fail(failing);
     }
 
-    /// Publishes for as long as `faults` takes, while others look on.
-    pub fn under_load(&self, faults: impl FnOnce(&Self)) {
+    /// Publishes for as long as `faults` takes, while others look on; answers how long the slowest publish
+    /// took.
+    pub fn under_load(&self, faults: impl FnOnce(&Self)) -> Duration {
         let stopped = AtomicBool::new(false);
         let publisher = Publisher::new(
             &self.nodes,
@@ -209,6 +210,7 @@ impl Fleet {
         });
         let refused = publisher.refused();
         assert!(refused.is_none(), "nothing that is published breaks a rule: {refused:?}");
+        publisher.slowest()
     }
 
     fn witnesses(&self) -> impl Iterator<Item = Witness<'_>> {

@@ -6,10 +6,13 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::proxy::Proxy;
-use crate::support::daemon::{Caller, Daemon, Home, Tenant, wait};
+use crate::support::daemon::{Daemon, Home, Tenant, wait};
 
 /// How long a daemon may take to end, or to be ready again.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long a probe may take.
+const PROBE: Duration = Duration::from_secs(4);
 
 /// A daemon, whether it runs or not.
 pub struct Node {
@@ -49,10 +52,15 @@ impl Node {
 
     /// Waits until it can do its work.
     pub fn await_ready(&self) {
-        let nobody = Caller::new(&self.url(), "");
-        wait(PATIENCE, "readiness", || {
-            nobody.try_send("GET", "/readyz", &[], "").is_ok_and(|answer| answer.status == 200)
-        });
+        wait(PATIENCE, "readiness", || self.probe("/readyz") == Some(200));
+    }
+
+    /// The status that it answers a probe with, if it does.
+    pub fn probe(&self, path: &str) -> Option<u16> {
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = config.timeout_global(Some(PROBE)).build().new_agent();
+        let answer = agent.get(format!("{}{path}", self.url())).call();
+        answer.ok().map(|answer| answer.status().as_u16())
     }
 
     /// A new organization.

@@ -2,7 +2,7 @@
 //! did not hear the outcome of it sometimes asks again, and sometimes never.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -26,7 +26,7 @@ pub const TYPES: [(&str, &str); 6] = [
 pub const TERMINAL: &[(&str, &str)] = TYPES.split_at(4).0;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests under way at once: so many may be stuck at a node that hangs.
 const LANES: usize = 32;
 /// How far the publisher makes up for lanes that were all busy, rather than to send a burst.
@@ -61,6 +61,7 @@ pub struct Publisher<'f> {
     repeats: Mutex<VecDeque<(Instant, Draft)>>,
     stopped: AtomicBool,
     refused: Mutex<Option<String>>,
+    slowest_ms: AtomicI64,
 }
 
 impl<'f> Publisher<'f> {
@@ -80,6 +81,7 @@ impl<'f> Publisher<'f> {
             repeats: Mutex::default(),
             stopped: AtomicBool::new(false),
             refused: Mutex::default(),
+            slowest_ms: AtomicI64::new(0),
         }
     }
 
@@ -97,6 +99,11 @@ impl<'f> Publisher<'f> {
     /// What it was told when a publish was refused for breaking a rule; there should be none.
     pub fn refused(&self) -> Option<String> {
         self.refused.lock().clone()
+    }
+
+    /// How long the slowest publish took; [`PATIENCE`] when one was not answered.
+    pub fn slowest(&self) -> Duration {
+        Duration::from_millis(self.slowest_ms.load(Ordering::Relaxed).unsigned_abs())
     }
 
     fn publish_on(&self) {
@@ -172,6 +179,7 @@ impl<'f> Publisher<'f> {
         let sent_at_ms = now_ms();
         let answer = post(agent, &self.nodes[node].url(), &key, &draft.body);
         let ended_at_ms = now_ms();
+        self.slowest_ms.fetch_max(ended_at_ms - sent_at_ms, Ordering::Relaxed);
         let (outcome, event) = match answer {
             Ok((202, text)) => {
                 let mut answer: Value = serde_json::from_str(&text).unwrap();
