@@ -28,6 +28,10 @@ const QUIET_WITHIN: Duration = Duration::from_secs(120);
 /// Between two kills.
 const BREATH: Duration = Duration::from_secs(2);
 const KILLS: usize = 20;
+/// As users have it.
+const NODE_LEASE_SECS: u32 = 10;
+/// How late what is due comes outside faults.
+const LATE_P99_MS: i64 = 1_000;
 
 /// Something that was timed, and how long it may take.
 struct Timing {
@@ -170,6 +174,8 @@ fn holds(scenario: &Scenario, nodes: usize, hold: Duration, events_per_second: u
         postgres: nodes > 1 || scenario.needs != Needs::Nothing,
         redis: nodes > 1 || scenario.needs == Needs::Redis,
         events_per_second,
+        lease_secs: NODE_LEASE_SECS,
+        late_p99_ms: LATE_P99_MS,
     };
     let directory = tempfile::tempdir().unwrap();
     let started = Instant::now();

@@ -36,6 +36,9 @@ pub struct Run {
     pub claim_slack_ms: i64,
     /// Pauses before attempts 2…n, none shorter than the one before it.
     pub retry_schedule_ms: Vec<i64>,
+    /// How much later than due requests may come outside faults, at the 99th percentile; what it is on a
+    /// machine that nobody else uses says something.
+    pub late_p99_ms: i64,
     /// The tenants.
     pub organizations: Vec<Organization>,
     /// Their endpoints.

@@ -61,6 +61,10 @@ pub struct Setup {
     pub redis: bool,
     /// Events that are published, all organizations together.
     pub events_per_second: u32,
+    /// How long one of several daemons may be out of sight, in seconds.
+    pub lease_secs: u32,
+    /// How late requests may come outside faults, at the 99th percentile.
+    pub late_p99_ms: i64,
 }
 
 /// An organization and its key.
@@ -255,6 +259,7 @@ impl Fleet {
             attempt_timeout_ms: ATTEMPT_TIMEOUT_MS,
             claim_slack_ms: CLAIM_SLACK.as_millis().try_into().unwrap(),
             retry_schedule_ms: RETRY_SCHEDULE_MS.into(),
+            late_p99_ms: self.setup.late_p99_ms,
             organizations: self.organizations.clone(),
             endpoints: self.endpoints.clone(),
             terminal_event_types: TERMINAL.iter().map(|(name, _)| (*name).to_owned()).collect(),
@@ -298,9 +303,7 @@ fn new_node(setup: Setup, postgres: Option<&Postgres>, redis: Option<&Redis>) ->
         let (address, _) = url.rsplit_once(':').unwrap();
         settings.push(("HOOKSEAL_REDIS_URL", format!("{address}:{}", link.port())));
     }
-    if setup.nodes > 1 {
-        settings.push(("HOOKSEAL_NODE_LEASE", "2s".to_owned()));
-    }
+    settings.push(("HOOKSEAL_NODE_LEASE", format!("{}s", setup.lease_secs)));
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     Node::new(Home::new(&settings), database, redis.map(|(_, link)| link))
 }

@@ -40,6 +40,7 @@ fn healthy() -> History {
             attempt_timeout_ms: 2_000,
             claim_slack_ms: 1_000,
             retry_schedule_ms: vec![1_000, 4_000],
+            late_p99_ms: 1_000,
             organizations: ["a", "b"]
                 .map(|id| Organization { id: id.into(), canary: canary(id) })
                 .into(),

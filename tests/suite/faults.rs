@@ -8,6 +8,17 @@ const EVENTS_PER_SECOND: u32 = 50;
 /// How long the last deliveries may take, retries of the failing endpoint included.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
 
+const ALONE: Setup = Setup {
+    nodes: 1,
+    postgres: false,
+    redis: false,
+    events_per_second: EVENTS_PER_SECOND,
+    lease_secs: 2,
+    // The machine of a test may be busy: the long runs look at the time.
+    late_p99_ms: 20_000,
+};
+const THREE: Setup = Setup { nodes: 3, postgres: true, redis: true, ..ALONE };
+
 fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
@@ -32,8 +43,7 @@ fn must_hold(setup: Setup, faults: impl FnOnce(&Fleet)) {
 
 #[test]
 fn killed_and_stopped_in_order_it_keeps_every_promise() {
-    let setup =
-        Setup { nodes: 1, postgres: false, redis: false, events_per_second: EVENTS_PER_SECOND };
+    let setup = Setup { postgres: false, ..ALONE };
     must_hold(setup, |fleet| {
         for _ in 0..3 {
             fleet.kill(0);
@@ -47,12 +57,48 @@ fn killed_and_stopped_in_order_it_keeps_every_promise() {
 
 #[test]
 fn through_an_absence_of_its_database_it_keeps_every_promise() {
-    let setup =
-        Setup { nodes: 1, postgres: true, redis: false, events_per_second: EVENTS_PER_SECOND };
+    let setup = Setup { postgres: true, ..ALONE };
     must_hold(setup, |fleet| {
         let absence = fleet.stop_database("immediate", Duration::from_secs(3));
         let well = absence.alive && absence.ready_again < Duration::from_secs(5);
         assert!(well, "{absence:?}");
         pause(3_000);
+    });
+}
+
+#[test]
+fn of_three_nodes_one_is_killed_one_paused_and_one_stopped_and_every_promise_is_kept() {
+    must_hold(THREE, |fleet| {
+        fleet.kill(0);
+        pause(1_500);
+        fleet.pause(1, Duration::from_secs(6));
+        pause(1_500);
+        let drained = fleet.terminate(2);
+        assert!(drained < Duration::from_secs(10), "drained in {drained:?}");
+        pause(1_500);
+    });
+}
+
+#[test]
+fn of_three_nodes_one_is_cut_off_its_database_and_one_off_redis_and_every_promise_is_kept() {
+    must_hold(THREE, |fleet| {
+        let absence = fleet.cut_database(0, Duration::from_secs(6));
+        let well = absence.alive && absence.ready_again < Duration::from_secs(5);
+        assert!(well, "{absence:?}");
+        pause(1_500);
+        fleet.cut_redis(1, Duration::from_secs(3));
+        pause(1_500);
+    });
+}
+
+#[test]
+fn three_nodes_keep_every_promise_while_redis_forgets_and_is_away() {
+    must_hold(THREE, |fleet| {
+        fleet.flush_redis();
+        pause(2_000);
+        fleet.stop_redis(false, Duration::from_secs(3));
+        pause(2_000);
+        fleet.stop_redis(true, Duration::ZERO);
+        pause(2_000);
     });
 }
