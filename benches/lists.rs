@@ -50,7 +50,7 @@ fn id(n: usize) -> String {
 /// A million deliveries of one organization to ten endpoints; one in ten has failed.
 async fn filled(url: Option<&str>, directory: &std::path::Path) -> SqlStore {
     let connections = Connections::open(url, directory).await.unwrap();
-    let db = connections.readers();
+    let db = &connections.readers();
     let (numbers, padded) = match db.get_database_backend() {
         DbBackend::Postgres => (
             format!("WITH numbers AS (SELECT n FROM generate_series(1, {DELIVERIES}) AS g (n))"),

@@ -114,7 +114,8 @@ async fn fill(url: Option<&str>, home: &Home, organization: &str, endpoints: &[S
         Some(url) => Some(Database::connect(url).await.unwrap()),
         None => None,
     };
-    let db = own.as_ref().unwrap_or_else(|| connections.readers());
+    let readers = connections.readers();
+    let db = own.as_ref().unwrap_or(&readers);
     let postgres = db.get_database_backend() == DbBackend::Postgres;
     let numbers = |most: usize| match postgres {
         true => format!("WITH numbers AS (SELECT n FROM generate_series(1, {most}) AS g (n))"),

@@ -178,7 +178,7 @@ async fn roster(
     connections: Connections,
     clock: Arc<AnchoredClock>,
 ) -> Result<Option<Arc<dyn Roster>>> {
-    let Some(roster) = connections.roster().await? else { return Ok(None) };
+    let Some(roster) = connections.roster() else { return Ok(None) };
     set_clock(&clock, &roster).await?;
     Ok(Some(Arc::new(roster)))
 }

@@ -655,6 +655,11 @@ impl Admin {
     /// The processes that serve, and what each of them has; for the platform.
     pub async fn cluster(&self, caller: &Caller) -> Result<Roll> {
         caller.platform()?;
+        self.every_node().await
+    }
+
+    /// The processes that serve, and what each of them has; for whoever has the database.
+    pub async fn every_node(&self) -> Result<Roll> {
         self.parts.cluster.roll().await
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hookseal_core::error::Result;
 use hookseal_core::limits::SCHEDULE_HORIZON;
+use hookseal_core::shard::NodeNumber;
 use hookseal_core::time::Timestamp;
 
 use super::Tools;
@@ -26,7 +27,9 @@ const HORIZON_EVERY: Duration = Duration::from_secs(SCHEDULE_HORIZON.as_secs() /
 /// How long to wait before asking again a store or schedule that was away.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often the rows are looked through while the schedule is away.
+/// The same where others may have failed to leave word.
+const OVERDUE_EVERY_AMONG_SEVERAL: Duration = Duration::from_secs(4);
+/// The same while the schedule is away.
 const OVERDUE_EVERY_WITHOUT_SCHEDULE: Duration = Duration::from_secs(1);
 /// How often at least the schedule is asked, should nobody say that it is worth it.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -168,9 +171,11 @@ impl Stager {
                 tracing::warn!(error = &error as &dyn std::error::Error, "rows away");
             }
             tokio::time::sleep(OVERDUE_AT_MOST_EVERY).await;
+            let alone = self.tools.ownership.number() == NodeNumber::SOLE;
             let pause = match self.blind.load(Ordering::Relaxed) {
                 true => OVERDUE_EVERY_WITHOUT_SCHEDULE,
-                false => OVERDUE_EVERY,
+                false if alone => OVERDUE_EVERY,
+                false => OVERDUE_EVERY_AMONG_SEVERAL,
             };
             let _ = tokio::time::timeout(pause, self.switchboard.overdue.notified()).await;
         }

@@ -1,13 +1,17 @@
 //! The commands of the binary, one file a command.
 
+mod cluster;
 mod demo;
 mod organizations;
 mod serve;
 
 use clap::{Args, Parser, Subcommand};
+use hookseal_core::admin::Admin;
 use hookseal_core::error::Result;
 
+use crate::app::Foundation;
 use crate::config::Config;
+use crate::telemetry;
 
 /// Webhook delivery that nobody on the way can read: sealed, signed, never lost.
 ///
@@ -38,6 +42,15 @@ enum Command {
     /// Manage API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look at the nodes that share a database
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// Show nodes, their shards and what they have to do
+    Status,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +108,7 @@ pub fn run(cli: Cli, config: Config) -> Result<()> {
             Ok(())
         }
         Command::Migrate => organizations::migrate(&config),
+        Command::Cluster(ClusterCommand::Status) => cluster::status(&config),
         Command::Org(OrgCommand::Create(new)) => organizations::create(&config, new.name, new.id),
         Command::Key(KeyCommand::Create(new)) => match new.organization {
             Some(organization) => {
@@ -103,6 +117,17 @@ pub fn run(cli: Cli, config: Config) -> Result<()> {
             None => organizations::create_platform_key(&config, &new.name),
         },
     }
+}
+
+/// Does something on the rows, beside a running daemon or without one.
+fn with_admin<T>(config: &Config, work: impl AsyncFnOnce(Admin) -> Result<T>) -> Result<T> {
+    telemetry::start(config)?;
+    let runtime = store_runtime()?;
+    let handle = runtime.handle().clone();
+    runtime.block_on(async {
+        let admin = Foundation::open(config, handle).await?.into_admin(config);
+        work(admin).await
+    })
 }
 
 /// A runtime for database work, apart from the threads that serve and seal.

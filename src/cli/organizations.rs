@@ -1,24 +1,11 @@
 //! Commands on organizations and keys. They work beside a running daemon or without one.
 
 use hookseal_core::access::ApiKeyFields;
-use hookseal_core::admin::Admin;
 use hookseal_core::error::Result;
 use hookseal_core::id::OrganizationId;
 
-use super::store_runtime;
-use crate::app::Foundation;
+use super::with_admin;
 use crate::config::Config;
-use crate::telemetry;
-
-fn with_admin<T>(config: &Config, work: impl AsyncFnOnce(Admin) -> Result<T>) -> Result<T> {
-    telemetry::start(config)?;
-    let runtime = store_runtime()?;
-    let handle = runtime.handle().clone();
-    runtime.block_on(async {
-        let admin = Foundation::open(config, handle).await?.into_admin(config);
-        work(admin).await
-    })
-}
 
 pub(super) fn migrate(config: &Config) -> Result<()> {
     with_admin(config, async |_| Ok(()))?;

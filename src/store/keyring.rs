@@ -21,7 +21,7 @@ pub struct StoredDataKey {
 
 /// All data keys.
 pub async fn load_data_keys(connections: &Connections) -> Result<Vec<StoredDataKey>> {
-    let rows = data_key::Entity::find().all(&connections.readers).await.map_err(unavailable)?;
+    let rows = data_key::Entity::find().all(&connections.readers()).await.map_err(unavailable)?;
     let keys = rows.into_iter().map(|row| StoredDataKey {
         id: row.id,
         purpose: row.purpose,
@@ -44,7 +44,7 @@ pub async fn store_data_key(
     };
     data_key::Entity::insert(row)
         .on_conflict(OnConflict::column(data_key::Column::Purpose).do_nothing().to_owned())
-        .exec_without_returning(&connections.writer)
+        .exec_without_returning(&connections.writer())
         .await
         .map_err(unavailable)?;
     Ok(())

@@ -54,7 +54,7 @@ const ENDPOINTS: &str = "INSERT INTO endpoints
 
 async fn filled(url: Option<&str>, directory: &std::path::Path) -> Connections {
     let connections = Connections::open(url, directory).await.expect("a database");
-    let db = &connections.writer;
+    let db = &connections.writer();
     let numbers = match db.get_database_backend() {
         DbBackend::Postgres => "WITH numbers AS (SELECT n FROM generate_series(0, 99999) AS g (n))",
         _ => {
@@ -73,11 +73,11 @@ async fn filled(url: Option<&str>, directory: &std::path::Path) -> Connections {
 
 /// How the database would run a query.
 async fn plan<E: EntityTrait>(connections: &Connections, query: Select<E>) -> String {
-    explain(connections, query.limit(PAGE).build(connections.writer.get_database_backend())).await
+    explain(connections, query.limit(PAGE).build(connections.writer().get_database_backend())).await
 }
 
 async fn explain(connections: &Connections, statement: Statement) -> String {
-    let db = &connections.writer;
+    let db = &connections.writer();
     let backend = db.get_database_backend();
     let Statement { sql, values, .. } = statement;
     let explain = match backend {
@@ -119,7 +119,7 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
             bad.push(format!("{what}: {}\n{plan}", faults.join(", ")));
         }
     };
-    let cursor = delivery::Entity::find_by_id("whd_1050000").one(&connections.readers).await;
+    let cursor = delivery::Entity::find_by_id("whd_1050000").one(&connections.readers()).await;
     let cursor = cursor.expect("a row").expect("it is there");
     for created_from in both {
         for created_to in later {
@@ -189,7 +189,7 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
             judge(what, plan(&connections, query).await, false);
         }
     }
-    let backend = connections.writer.get_database_backend();
+    let backend = connections.writer().get_database_backend();
     let organization = OrganizationId::from_row(ORGANIZATION);
     let endpoint = EndpointId::from_row("whe_23");
     for scope in [Scope::Organization, Scope::Endpoint(endpoint.clone())] {
@@ -224,7 +224,7 @@ async fn every_list_is_served_by_an_index_of_postgres() {
     admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database");
     let directory = tempfile::tempdir().expect("a directory");
     let connections = filled(Some(&format!("{server}/{name}")), directory.path()).await;
-    let version = text_value(&connections.readers, "SELECT version()".to_owned()).await;
+    let version = text_value(&connections.readers(), "SELECT version()".to_owned()).await;
     assert!(version.expect("a version").starts_with("PostgreSQL"));
     every_list_is_served_by_an_index(connections).await;
 }

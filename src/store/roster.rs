@@ -19,7 +19,7 @@ use sea_orm::{
     Order, QueryFilter, QueryOrder, Statement, TransactionTrait, Value,
 };
 
-use super::{Failure, broken_row};
+use super::{Connections, Failure};
 
 /// The database's own clock, in milliseconds.
 const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)";
@@ -29,17 +29,25 @@ const SHOWN: Duration = Duration::from_secs(3600);
 /// Nodes and shards in the rows.
 #[derive(Clone, Debug)]
 pub struct SqlRoster {
-    db: DatabaseConnection,
+    connections: Connections,
 }
 
 impl SqlRoster {
-    /// The roster in the database that `db` is connected to.
-    pub(super) fn new(db: DatabaseConnection) -> Self {
-        Self { db }
+    /// The roster in the database behind `connections`.
+    pub(super) fn new(connections: Connections) -> Self {
+        Self { connections }
+    }
+
+    fn db(&self) -> DatabaseConnection {
+        self.connections.leases()
+    }
+
+    async fn heard<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T> {
+        self.connections.heard(async { Ok(work.await?) }).await
     }
 
     async fn renewed(&self, me: NodeNumber, beat: &Beat) -> Result<Renewal, Failure> {
-        let tx = self.db.begin().await?;
+        let tx = self.db().begin().await?;
         let now = time(&tx).await?;
         if !renew(&tx, me, beat, now).await? {
             return Ok(Renewal::Ended);
@@ -181,19 +189,22 @@ impl Roster for SqlRoster {
         let NodeCard { name, version, address, feed_writer } = card.clone();
         let values =
             vec![name.into(), version.into(), address.into(), feed_writer.into(), ms(lease).into()];
-        let joined = self.db.query_one_raw(sql(&self.db, text, values)).await;
-        let row = joined.map_err(Failure::from)?;
-        let number = row.map(|row| row.try_get_by_index(0)).transpose().map_err(broken_row)?;
-        Ok(NodeNumber(number.unwrap_or_default()))
+        let join = async {
+            let db = self.db();
+            let row = db.query_one_raw(sql(&db, text, values)).await?;
+            let number = row.map(|row| row.try_get_by_index(0)).transpose()?;
+            Ok::<_, Failure>(NodeNumber(number.unwrap_or_default()))
+        };
+        self.heard(join).await
     }
 
     async fn renew(&self, me: NodeNumber, beat: &Beat) -> Result<Renewal> {
-        Ok(self.renewed(me, beat).await?)
+        self.heard(self.renewed(me, beat)).await
     }
 
     async fn give(&self, me: NodeNumber, to: &[(Shard, NodeNumber)]) -> Result<()> {
         let give = async {
-            let tx = self.db.begin().await?;
+            let tx = self.db().begin().await?;
             for (shard, heir) in to {
                 let text = "UPDATE shards SET owner = $1, epoch = epoch + 1
                     WHERE shard = $2 AND owner = $3 AND EXISTS (
@@ -201,18 +212,19 @@ impl Roster for SqlRoster {
                 let values = vec![heir.0.into(), i64::from(shard.number()).into(), me.0.into()];
                 tx.execute_raw(sql(&tx, text.to_owned(), values)).await?;
             }
-            tx.commit().await
+            Ok::<_, Failure>(tx.commit().await?)
         };
-        Ok(give.await.map_err(Failure::from)?)
+        self.heard(give).await
     }
 
     async fn look(&self, since: Timestamp) -> Result<Look> {
         let look = async {
+            let db = self.db();
             let text = "SELECT 0, id, '', revision FROM endpoints WHERE updated_at_ms > $1
                 UNION ALL SELECT 1, endpoint_id, id, 0 FROM deliveries
                 WHERE status = 'delivering' AND payload_scrubbed_at_ms IS NOT NULL";
             let values = vec![since.as_ms().into()];
-            let rows = self.db.query_all_raw(sql(&self.db, text.to_owned(), values)).await?;
+            let rows = db.query_all_raw(sql(&db, text.to_owned(), values)).await?;
             let (mut changed, mut revoked) = (Vec::new(), Vec::new());
             for row in rows {
                 let endpoint = EndpointId::from_row(row.try_get_by_index::<String>(1)?);
@@ -224,9 +236,9 @@ impl Roster for SqlRoster {
                     }
                 }
             }
-            Ok::<_, Failure>(Look { owners: owned(owners(&self.db).await?), changed, revoked })
+            Ok::<_, Failure>(Look { owners: owned(owners(&db).await?), changed, revoked })
         };
-        Ok(look.await?)
+        self.heard(look).await
     }
 
     async fn end(&self, me: NodeNumber) -> Result<()> {
@@ -234,26 +246,26 @@ impl Roster for SqlRoster {
             let text = format!(
                 "UPDATE nodes SET ended_at_ms = {NOW} WHERE number = $1 AND ended_at_ms IS NULL"
             );
-            self.db.execute_raw(sql(&self.db, text, vec![me.0.into()])).await
+            let db = self.db();
+            db.execute_raw(sql(&db, text, vec![me.0.into()])).await?;
+            Ok::<_, Failure>(())
         };
-        end.await.map_err(Failure::from)?;
-        Ok(())
+        self.heard(end).await
     }
 
     async fn roll(&self) -> Result<Roll> {
         let roll = async {
-            let now = time(&self.db).await?;
-            let shards = shard::Entity::find()
-                .order_by(shard::Column::Shard, Order::Asc)
-                .all(&self.db)
-                .await?;
+            let db = self.db();
+            let now = time(&db).await?;
+            let shards =
+                shard::Entity::find().order_by(shard::Column::Shard, Order::Asc).all(&db).await?;
             let shown = Condition::any()
                 .add(node::Column::EndedAtMs.is_null())
                 .add(node::Column::EndedAtMs.gt(now.minus(SHOWN).as_ms()));
             let nodes = node::Entity::find()
                 .filter(shown)
                 .order_by(node::Column::Number, Order::Asc)
-                .all(&self.db)
+                .all(&db)
                 .await?;
             let mut nodes: Vec<_> = nodes
                 .into_iter()
@@ -272,11 +284,11 @@ impl Roster for SqlRoster {
             });
             Ok::<_, Failure>(Roll { nodes, shards: shards.collect() })
         };
-        Ok(roll.await?)
+        self.heard(roll).await
     }
 
     async fn time(&self) -> Result<Timestamp> {
-        Ok(time(&self.db).await?)
+        self.heard(async { time(&self.db()).await }).await
     }
 }
 

@@ -330,7 +330,7 @@ impl Upkeep for SqlStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        let (readers, writer) = (self.readers(), self.connections.ledger.clone());
+        let (readers, writer) = (self.readers(), self.connections.ledger());
         self.run(async move {
             readers.ping().await?;
             Ok(writer.ping().await?)

@@ -61,7 +61,7 @@ async fn a_deleted_endpoint_vanishes_and_its_deliveries_stay(bench: Bench) {
     );
     let found = bench.store.delivery(&organization, &flying.id).await.unwrap().unwrap().progress;
     assert!(found.is_revoked_in_flight());
-    let payloads = sealed_payload::Entity::find().all(bench.connections.readers()).await.unwrap();
+    let payloads = sealed_payload::Entity::find().all(&bench.connections.readers()).await.unwrap();
     assert!(payloads.is_empty());
     let filter = EventFilter::default();
     let events = bench.store.events(&organization, &filter, &page(None)).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_deleted_endpoint_keeps_nothing_secret(bench: Bench) {
     bench.register(&organization, &registered, 20).await.unwrap();
     let made = entry(&organization, Action::EndpointDeleted);
     bench.store.delete_endpoint(&organization, &doomed.id, made).await.unwrap();
-    let db = bench.connections.readers();
+    let db = &bench.connections.readers();
     let row = endpoint::Entity::find_by_id(doomed.id.as_str()).one(db).await.unwrap().unwrap();
     assert_eq!(row.signing_secret, "");
     let row = encryption_key::Entity::find_by_id(registered.id.as_str()).one(db).await.unwrap();
@@ -104,7 +104,7 @@ async fn what_comes_late_for_a_deleted_endpoint_fails(bench: Bench) {
     assert_eq!(found.progress.failure_reason, Some(FailureReason::EndpointDeleted));
     // Once no publish of before can come any more, it is not looked at again.
     assert_eq!(bench.store.clear_deleted_endpoints(after(3600), 10).await.unwrap(), 0);
-    let db = bench.connections.readers();
+    let db = &bench.connections.readers();
     let row = endpoint::Entity::find_by_id(doomed.id.as_str()).one(db).await.unwrap().unwrap();
     assert!(row.cleared_at_ms.is_some());
 }
@@ -126,7 +126,7 @@ async fn a_deleted_organization_vanishes_at_once_and_its_rows_in_time(bench: Ben
     for _ in 0..20 {
         bench.store.purge_deleted_organizations(after(3600), 2).await.unwrap();
     }
-    let db = bench.connections.readers();
+    let db = &bench.connections.readers();
     let organizations = organization::Entity::find().all(db).await.unwrap();
     assert_eq!(organizations.len(), 1);
     assert_eq!(endpoint::Entity::find().all(db).await.unwrap().len(), 1);

@@ -30,7 +30,7 @@ struct Shared {
 impl Shared {
     async fn new() -> Self {
         let bench = Bench::new(Engine::Postgres).await;
-        let roster = bench.connections.roster().await.unwrap().expect("a PostgreSQL has one");
+        let roster = bench.connections.roster().expect("a PostgreSQL has one");
         Self { bench, roster }
     }
 
@@ -135,7 +135,7 @@ async fn who_speaks_for_an_endpoint_claims_and_settles(bench: &Bench, number: No
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alone_on_sqlite() {
     let bench = Bench::new(Engine::Sqlite).await;
-    assert!(bench.connections.roster().await.unwrap().is_none());
+    assert!(bench.connections.roster().is_none());
     assert_eq!((Sole.held(), Sole.is_informed()), (Shards::ALL, true));
     assert!(Shard::all().all(|shard| Sole.elsewhere(shard).is_none()));
     who_speaks_for_an_endpoint_claims_and_settles(&bench, Sole.number()).await;

@@ -59,7 +59,7 @@ fn page(limit: usize) -> PageRequest {
 }
 
 async fn payloads(bench: &Bench) -> usize {
-    let db = bench.connections.readers();
+    let db = &bench.connections.readers();
     sealed_payload::Entity::find().all(db).await.unwrap().len()
 }
 
@@ -279,7 +279,7 @@ async fn a_failure_keeps_the_attempt_it_replaces(bench: Bench) {
         assert_eq!(read(&bench, &sent).await.progress, progress);
         assert_eq!(i64::from(progress.attempt_count), attempt);
     }
-    let history = delivery_attempt::Entity::find().all(bench.connections.readers()).await.unwrap();
+    let history = delivery_attempt::Entity::find().all(&bench.connections.readers()).await.unwrap();
     assert_eq!(history.len(), 2);
     assert!(history.iter().all(|row| row.status_code == Some(500) && row.error.is_none()));
     assert_eq!(payloads(&bench).await, 1);

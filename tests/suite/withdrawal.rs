@@ -100,7 +100,7 @@ impl Bench {
 }
 
 async fn count(connections: &Connections, sql: &str) -> i64 {
-    let db = connections.readers();
+    let db = &connections.readers();
     let statement = Statement::from_string(db.get_database_backend(), sql);
     let row = db.query_one_raw(statement).await.unwrap().expect("a row");
     row.try_get_by_index(0).unwrap()

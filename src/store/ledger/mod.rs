@@ -12,6 +12,7 @@ mod sessions;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,16 +26,18 @@ use hookseal_core::ports::{
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
-use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use self::fence::Standing;
 use super::news::{Herald, News};
-use super::{CONFLICT_RETRIES, Failure, SqlStore, begin_write};
+use super::{CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
 use crate::metrics;
 
 /// Rows of one multi-row insert: 22 columns a row stay below SQLite's 32,766 bind parameters.
 const INSERT_ROWS: usize = 1000;
+
+/// How long a transaction may take: longer than the database lets any statement of it.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(12);
 
 /// Where writes wait for the next transaction.
 #[derive(Clone, Debug)]
@@ -131,7 +134,7 @@ impl Ledger for SqlStore {
 
 /// Writes batch after batch.
 pub(super) struct Writer {
-    pub(super) db: DatabaseConnection,
+    pub(super) connections: Connections,
     pub(super) dispatch: Arc<dyn Dispatch>,
     pub(super) herald: Arc<Herald>,
     pub(super) minter: Arc<Minter>,
@@ -195,7 +198,9 @@ impl Writer {
     async fn commit(&self, batch: &[Write]) -> Result<BatchOutcome, Failure> {
         let mut tries = 0;
         loop {
-            match self.try_commit(batch).await {
+            let commit = tokio::time::timeout(ANSWERED_WITHIN, self.try_commit(batch));
+            let silence = |silence| Err(Error::unavailable("the database", silence).into());
+            match commit.await.unwrap_or_else(silence) {
                 Err(failure) if tries < CONFLICT_RETRIES && failure.is_conflict() => tries += 1,
                 result => return result,
             }
@@ -215,7 +220,7 @@ impl Writer {
         let mut ended = HashSet::new();
         settlements.retain(|settlement| ended.insert((&settlement.delivery.id, settlement.token)));
         let mut news = News::default();
-        let tx = begin_write(&self.db).await?;
+        let tx = begin_write(&self.connections.ledger()).await?;
         let standing = Standing::read(&tx, batch).await?;
         settlements.retain(|settlement| standing.may_settle(settlement.token));
         requests.retain(|request| standing.may_claim(request.claim.token, &request.endpoint));
