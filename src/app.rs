@@ -27,7 +27,7 @@ use hookseal_core::time::Timestamp;
 
 use crate::actors::Tools;
 use crate::actors::janitor::{Janitor, SUSPECTS};
-use crate::actors::member::{Member, MemberParts, set_clock};
+use crate::actors::member::{Member, MemberParts, Membership, set_clock};
 use crate::actors::replacer;
 use crate::actors::stager::Stager;
 use crate::actors::supervisor::{DrainAll, Supervisor};
@@ -470,10 +470,9 @@ impl Daemon {
         self.api.readiness.drain();
         self.switchboard.close();
         // Others go on with what is due while this node ends what it has begun.
-        let member = match self.membership {
-            None => None,
-            Some(membership) => membership.leave().await,
-        };
+        if let Some(membership) = &self.membership {
+            membership.leave().await;
+        }
         let draining = self.supervisor.send(DrainAll { grace: self.drain_timeout });
         let stopping = self.server.stop(true);
         let (drained, ()) = tokio::join!(draining, stopping);
@@ -488,31 +487,10 @@ impl Daemon {
         self.api.meter.flush(&*self.api.store).await;
         while let Ok(1..) = self.api.store.keep_tallies(Timestamp::MAX).await {}
         self.feed.close().await;
-        if let Some(member) = member {
-            member.end().await;
+        if let Some(membership) = self.membership {
+            membership.end().await;
         }
         self.connections.close().await;
-    }
-}
-
-/// The task that keeps this node's lease.
-struct Membership {
-    stop: tokio::sync::oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<Member>,
-}
-
-impl Membership {
-    fn start(member: Member) -> Self {
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        Self { stop, task: actix::spawn(member.run(stopped)) }
-    }
-
-    /// Gives the shards away; the lease runs on, so that what is in flight can be recorded.
-    async fn leave(self) -> Option<Member> {
-        let _ = self.stop.send(());
-        let mut member = self.task.await.ok()?;
-        member.leave().await;
-        Some(member)
     }
 }
 

@@ -9,6 +9,7 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::id::EndpointId;
 use hookseal_core::ports::{Dispatch as _, Ownership as _, Roster};
 use hookseal_core::shard::Shards;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Tools;
 use super::janitor::release_of_the_ended;
@@ -50,6 +51,8 @@ pub struct MemberParts {
 /// One of several nodes.
 pub struct Member {
     parts: MemberParts,
+    /// Whether it gives away what it has and takes nothing.
+    leaving: bool,
     /// Endpoints that changed of late, by what is known of them.
     seen: HashMap<EndpointId, i64>,
     renewed_at: Instant,
@@ -72,6 +75,7 @@ impl Member {
         let now = Instant::now();
         let mut member = Self {
             parts,
+            leaving: false,
             seen: HashMap::new(),
             renewed_at: now,
             workload: Workload::default(),
@@ -90,12 +94,24 @@ impl Member {
         self.renew().await
     }
 
-    /// Runs until it is told to stop; then gives its shards away.
-    pub async fn run(mut self, mut stop: tokio::sync::oneshot::Receiver<()>) -> Self {
+    /// Keeps the lease, until every [`Membership`] is gone; answers what it is told meanwhile.
+    async fn run(mut self, mut told: mpsc::Receiver<Told>) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                _ = &mut stop => return self,
+                told = told.recv() => match told {
+                    Some(Told::Leave(left)) => {
+                        self.leave().await;
+                        // Whoever asked may have given up waiting.
+                        let _ = left.send(());
+                    }
+                    Some(Told::End(ended)) => {
+                        self.end().await;
+                        let _ = ended.send(());
+                        return;
+                    }
+                    None => return,
+                },
             }
             let round = match self.renewed_at.elapsed() >= self.parts.lease / BEATS {
                 true => self.renew().await,
@@ -112,14 +128,15 @@ impl Member {
     }
 
     /// Gives all shards away, if there is anybody to have them.
-    pub async fn leave(&mut self) {
-        if let Err(error) = self.beat(true).await {
+    async fn leave(&mut self) {
+        self.leaving = true;
+        if let Err(error) = self.beat().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "shards not given away");
         }
     }
 
     /// Ends this life: whoever waits for its lease to run out need not.
-    pub async fn end(self) {
+    async fn end(&self) {
         let MemberParts { roster, holdings, .. } = &self.parts;
         if let Err(error) = roster.end(holdings.number()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "not signed off");
@@ -132,10 +149,11 @@ impl Member {
             let lag = self.parts.stager.lag();
             self.workload = Workload { lag, ..self.parts.switchboard.workload().await };
         }
-        self.beat(false).await
+        self.beat().await
     }
 
-    async fn beat(&mut self, leaving: bool) -> Result<()> {
+    async fn beat(&mut self) -> Result<()> {
+        let leaving = self.leaving;
         let MemberParts { roster, holdings, lease, clock, tools, switchboard, .. } = &self.parts;
         let asked = Instant::now();
         let beat = Beat { lease: *lease, leaving, workload: self.workload };
@@ -204,6 +222,45 @@ impl Member {
             metrics::SHARDS.set(i64::from(held.len()));
             tracing::info!(gained = gained.len(), lost = lost.len(), held = held.len(), "shards");
             switchboard.shards_changed(gained, lost);
+        }
+    }
+}
+
+/// What a member is told.
+enum Told {
+    /// Give all shards away, and keep the lease.
+    Leave(oneshot::Sender<()>),
+    /// End this life.
+    End(oneshot::Sender<()>),
+}
+
+/// The task of a member.
+#[derive(Debug)]
+pub struct Membership(mpsc::Sender<Told>);
+
+impl Membership {
+    /// Keeps `member`'s lease from now on.
+    pub fn start(member: Member) -> Self {
+        let (tell, told) = mpsc::channel(1);
+        actix::spawn(member.run(told));
+        Self(tell)
+    }
+
+    /// Gives the shards away; the lease is kept, so that what is in flight can be recorded.
+    pub async fn leave(&self) {
+        self.tell(Told::Leave).await;
+    }
+
+    /// Ends this life of the node.
+    pub async fn end(self) {
+        self.tell(Told::End).await;
+    }
+
+    async fn tell(&self, what: impl FnOnce(oneshot::Sender<()>) -> Told) {
+        let (done, heard) = oneshot::channel();
+        // A task that is gone has neither shards nor a lease to give back.
+        if self.0.send(what(done)).await.is_ok() {
+            let _ = heard.await;
         }
     }
 }

@@ -29,6 +29,8 @@ const TOLERANCE_SECONDS: i64 = 300;
 pub enum Behaviour {
     /// 204 to whatever verifies and decrypts.
     Accept,
+    /// As `Accept`, but only after so long.
+    AcceptAfter(Duration),
     /// 500 to the first attempts of each delivery, then as `Accept`.
     FailFirst(u32),
     /// Always this status.
@@ -258,7 +260,7 @@ async fn receive(request: HttpRequest, body: Bytes, state: Data<Shared>) -> Http
             5..=7 => Some(500),
             _ => None,
         },
-        Behaviour::Accept => Some(204),
+        Behaviour::Accept | Behaviour::AcceptAfter(_) => Some(204),
         Behaviour::FailFirst(failures) if attempt <= failures => Some(500),
         Behaviour::FailFirst(_) => Some(204),
         Behaviour::Answer(status) => Some(status),
@@ -292,8 +294,10 @@ async fn receive(request: HttpRequest, body: Bytes, state: Data<Shared>) -> Http
         plaintext,
         raw,
     });
-    if behaviour == Behaviour::Moody {
-        tokio::time::sleep(Duration::from_millis(mood / 10 % 300)).await;
+    match behaviour {
+        Behaviour::Moody => tokio::time::sleep(Duration::from_millis(mood / 10 % 300)).await,
+        Behaviour::AcceptAfter(pause) => tokio::time::sleep(pause).await,
+        _ => {}
     }
     match status.and_then(|status| StatusCode::from_u16(status).ok()) {
         Some(status) => HttpResponse::build(status).finish(),

@@ -32,6 +32,13 @@ impl Postgres {
         format!("postgres://hookseal@127.0.0.1:{port}/{database}")
     }
 
+    /// The server's first process.
+    pub fn process(&self) -> u32 {
+        let file = self.directory.path().join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines().next().unwrap().parse().unwrap()
+    }
+
     /// Stops it as `mode` has it: `fast` ends sessions in order, `immediate` is a crash.
     pub fn stop(&self, mode: &str) {
         self.run("pg_ctl", &["-m", mode, "-w", "stop"]);

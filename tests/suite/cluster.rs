@@ -9,7 +9,7 @@ use hookseal_core::id::EndpointId;
 use hookseal_core::shard::Shard;
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Caller, Daemon, Home, PLATFORM_KEY, Tenant, wait};
+use crate::support::daemon::{Caller, Daemon, Home, PLATFORM_KEY, Tenant, ended, wait};
 use crate::support::databases::new_postgres_database;
 use crate::support::redis::Redis;
 use crate::support::socket::Socket;
@@ -215,4 +215,57 @@ fn whoever_watches_at_one_node_sees_what_happens_at_all() {
         }
     }
     assert_eq!(succeeded, ids);
+}
+
+#[test]
+fn a_node_that_stops_records_what_it_flies_however_long_that_takes() {
+    let mut nodes = Nodes::start(2, &[("HOOKSEAL_NODE_LEASE", "1s")]);
+    let tenants = nodes.tenants();
+    let receiver = Receiver::start(Behaviour::AcceptAfter(Duration::from_secs(4)));
+    let endpoint = tenants[0].register(&receiver, json!({}));
+    let owner = nodes.owner_of(&endpoint);
+    tenants[owner].publish("vs_slow", json!({}));
+    wait(SOON, "the attempt", || receiver.arrived() == 1);
+    assert!(nodes.nodes.remove(owner).terminate().success());
+    let survivor = &tenants[1 - owner];
+    survivor.settle(SOON);
+    assert_eq!((receiver.arrived(), receiver.accepted()), (1, 1), "sent once");
+    // Its share went to the other one, who goes on.
+    receiver.behave(Behaviour::Accept);
+    survivor.publish("vs_next", json!({}));
+    wait(SOON, "the next", || receiver.accepted() == 2);
+}
+
+#[test]
+fn an_operator_sees_nodes_and_shards() {
+    let mut nodes = Nodes::start(2, &[("HOOKSEAL_NODE_NAME", "left-hand")]);
+    let cluster = nodes.cluster();
+    let serving = self::nodes(&cluster, "serving");
+    assert!(
+        serving
+            .iter()
+            .all(|node| node["name"] == "left-hand" && node["lease_until"] != Value::Null)
+    );
+    let shares: u64 = serving.iter().map(|node| node["shards"].as_u64().unwrap()).sum();
+    assert_eq!(shares, 64);
+    let status = ended(nodes.homes[0].command().args(["cluster", "status"]));
+    assert!(status.success, "{}", status.stderr);
+    for node in &serving {
+        assert!(status.stdout.contains(node["address"].as_str().unwrap()), "{}", status.stdout);
+    }
+    assert!(status.stdout.contains("64 shards, 0 without a node"), "{}", status.stdout);
+    assert!(nodes.nodes.remove(0).terminate().success());
+    nodes.share(1);
+    assert_eq!(self::nodes(&nodes.cluster(), "ended").len(), 1);
+    // One that is alone shows itself, and has no rows to tell of.
+    let home = Home::new(&[]);
+    let alone = home.start();
+    let cluster = alone.platform().get("/v1/platform/cluster").ok();
+    assert_eq!(
+        (&cluster["nodes"][0]["number"], &cluster["nodes"][0]["shards"]),
+        (&json!(0), &json!(64))
+    );
+    let refused = ended(home.command().args(["cluster", "status"]));
+    assert!(!refused.success && refused.stderr.contains("redis_url"), "{}", refused.stderr);
+    assert_eq!(alone.tenant().caller.get("/v1/platform/cluster").status, 403);
 }

@@ -94,6 +94,11 @@ impl Redis {
         self.port
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn url(&self) -> String {
         format!("redis://default:{PASSWORD}@127.0.0.1:{}", self.port)
     }
