@@ -355,7 +355,7 @@ pub struct Sighting {
     pub organization_id: String,
 }
 
-/// All that was observed, in memory: some 2 KiB a delivery.
+/// All that was observed, in memory: some 4 KiB a delivery.
 #[derive(Clone, Debug)]
 pub struct History {
     /// `run.json`.

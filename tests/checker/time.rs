@@ -1,5 +1,6 @@
-//! I5, time: no attempt comes before the schedule's pause after the failed one is over; and what goes to a
-//! healthy endpoint outside faults comes soon after it is due, at the 99th percentile.
+//! I5, time: no attempt comes before the schedule's pause after the failed one is over, and none is put off
+//! for longer; and what goes to a healthy endpoint outside faults comes soon after it is due, at the 99th
+//! percentile.
 
 use super::findings::Findings;
 use super::history::{DeliveryRow, Outcome, Receipt};
@@ -22,6 +23,11 @@ pub fn check(index: &Index<'_>) -> Findings {
     for delivery in &index.history.deliveries {
         latenesses.extend(first_attempt(index, delivery));
         pauses += check_pauses(index, delivery, &mut latenesses, &mut findings);
+        if is_put_off(index, delivery) {
+            findings.violated(delivery.next_attempt_at_ms, || {
+                format!("delivery {} is due later than its schedule has it", delivery.id)
+            });
+        }
     }
     latenesses.sort_unstable_by_key(|lateness| lateness.late_ms);
     // The nearest rank: of up to a hundred, the latest.
@@ -48,6 +54,22 @@ pub fn check(index: &Index<'_>) -> Findings {
 pub fn punctual_first_attempts(index: &Index<'_>) -> usize {
     let deliveries = index.history.deliveries.iter();
     deliveries.filter_map(|delivery| first_attempt(index, delivery)).count()
+}
+
+/// Whether a delivery waits for longer than the schedule's pause after its last attempt.
+fn is_put_off(index: &Index<'_>, delivery: &DeliveryRow) -> bool {
+    let run = &index.history.run;
+    let (Some(last), Some(due_at_ms)) = (delivery.attempts.last(), delivery.next_attempt_at_ms)
+    else {
+        return false;
+    };
+    let Some(pause_ms) = run.retry_schedule_ms.get(delivery.attempts.len() - 1) else {
+        return false;
+    };
+    // The pause begins when the attempt has ended; on record may be when it began.
+    let latest_ms = last.at_ms + run.attempt_timeout_ms + pause_ms + EARLY_MS;
+    // Of a claim that was lost later, the due time is when that was seen.
+    due_at_ms > latest_ms && index.faults.is_calm(last.at_ms, due_at_ms)
 }
 
 fn is_healthy(index: &Index<'_>, delivery: &DeliveryRow) -> bool {

@@ -350,6 +350,9 @@ const BROKEN: &[Breakage] = &[
             receive(h, "whd_a_1_whe_flaky", |r| r.arrived_at_ms -= later_ms);
         }
     }),
+    ("I5", "a retry is put off for longer than its pause", |h| {
+        left_pending(h, "whd_a_9_whe_flaky", Some(END + 10_000));
+    }),
     ("I5", "first attempts come late", |h| {
         receipt(h, "whd_b_1_whe_b").arrived_at_ms += 1_500;
         receipt(h, "whd_b_1_whe_b").ended_at_ms = None;
