@@ -234,6 +234,9 @@ pub struct Answer {
     pub at_ms: i64,
     /// Where.
     pub door: Door,
+    /// Raised by each gap that a subscription told of: what comes after it may have been told before it.
+    #[serde(default)]
+    pub stream: u32,
     /// Who asked.
     pub organization_id: String,
     /// Whether it was asked once all was quiet, when every delivery is asked for.

@@ -126,13 +126,13 @@ struct Seen {
 /// Seen one after the other, deliveries end once, and no attempt is taken back.
 fn moves_are_legal(index: &Index<'_>, findings: &mut Findings) {
     // Each door by itself: what a subscription tells arrives later than what a query reads.
-    let mut seen: HashMap<(&str, Door), Vec<Seen>> = HashMap::new();
+    let mut seen: HashMap<(&str, Door, u32), Vec<Seen>> = HashMap::new();
     for answer in &index.history.answers {
         let Answer { at_ms, status, attempt_count, .. } = *answer;
-        let of = seen.entry((&answer.delivery_id, answer.door)).or_default();
+        let of = seen.entry((&answer.delivery_id, answer.door, answer.stream)).or_default();
         of.push(Seen { at_ms, status, attempt_count });
     }
-    for ((id, door), mut seen) in seen {
+    for ((id, door, _), mut seen) in seen {
         seen.sort_by_key(|seen| seen.at_ms);
         for pair in seen.windows(2) {
             if !may_become(&pair[0], &pair[1]) {

@@ -98,7 +98,7 @@ impl Witness<'_> {
             if let Ok(page) = page {
                 let shown: Value = serde_json::from_str(&page).unwrap();
                 let deliveries = shown["data"].as_array().unwrap();
-                self.saw(at_ms, Door::Rest, false, deliveries, &page);
+                self.saw(at_ms, (Door::Rest, 0), false, deliveries, &page);
             }
             std::thread::sleep(PAUSE);
         }
@@ -108,30 +108,30 @@ impl Witness<'_> {
     pub fn follow(&self, nodes: &[Node], stopped: &AtomicBool) {
         let document = format!(
             "subscription($after: String) {{ deliveryChanged(after: $after) {{
-                cursor delivery {{ {FIELDS} }} }} }}"
+                cursor gap delivery {{ {FIELDS} }} }} }}"
         );
         let agent = ureq::Agent::config_builder()
             // Then it asks again for what came after what it has seen.
             .timeout_global(Some(PATIENCE))
             .build()
             .new_agent();
-        let mut cursor = Value::Null;
+        let (mut cursor, mut stream) = (Value::Null, 0);
         for node in nodes.iter().cycle() {
             if stopped.load(Ordering::Relaxed) {
                 return;
             }
             let body = json!({ "query": document, "variables": { "after": cursor } });
-            let stream = agent
+            let opened = agent
                 .post(format!("{}/graphql", node.url()))
                 .header("authorization", format!("Bearer {}", self.member.key))
                 .header("content-type", "application/json")
                 .header("accept", "text/event-stream")
                 .send(body.to_string());
-            let Ok(stream) = stream else {
+            let Ok(opened) = opened else {
                 std::thread::sleep(PAUSE);
                 continue;
             };
-            for line in BufReader::new(stream.into_body().into_reader()).lines() {
+            for line in BufReader::new(opened.into_body().into_reader()).lines() {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
@@ -142,9 +142,10 @@ impl Witness<'_> {
                 if change["cursor"].is_string() {
                     cursor.clone_from(&change["cursor"]);
                 }
+                stream += u32::from(change["gap"] == true);
                 if change["delivery"].is_object() {
                     let delivery = std::slice::from_ref(&change["delivery"]);
-                    self.saw(now_ms(), Door::Subscription, false, delivery, &line);
+                    self.saw(now_ms(), (Door::Subscription, stream), false, delivery, &line);
                 }
             }
         }
@@ -158,7 +159,13 @@ impl Witness<'_> {
             let path = format!("/v1/webhooks/deliveries?limit=100{cursor}");
             let answer = caller.get(&path);
             let page = answer.json();
-            self.saw(now_ms(), Door::Rest, true, page["data"].as_array().unwrap(), &answer.text);
+            self.saw(
+                now_ms(),
+                (Door::Rest, 0),
+                true,
+                page["data"].as_array().unwrap(),
+                &answer.text,
+            );
             match page["pagination"]["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&starting_after={next}"),
                 None => break,
@@ -174,7 +181,7 @@ impl Witness<'_> {
             let answer = caller.post("/graphql", body);
             let mut page = answer.json()["data"]["deliveries"].take();
             let nodes = page["nodes"].as_array().unwrap_or_else(|| panic!("{answer:?}"));
-            self.saw(now_ms(), Door::Graphql, true, nodes, &answer.text);
+            self.saw(now_ms(), (Door::Graphql, 0), true, nodes, &answer.text);
             if page["pageInfo"]["hasNextPage"] == false {
                 break;
             }
@@ -184,7 +191,14 @@ impl Witness<'_> {
     }
 
     /// `raw` is the whole answer, in which no payload may be.
-    fn saw(&self, at_ms: i64, door: Door, is_final: bool, deliveries: &[Value], raw: &str) {
+    fn saw(
+        &self,
+        at_ms: i64,
+        (door, stream): (Door, u32),
+        is_final: bool,
+        deliveries: &[Value],
+        raw: &str,
+    ) {
         let mut canaries = self.organizations.iter().map(|organization| &organization.canary);
         let canary = canaries.find(|canary| raw.contains(&**canary)).cloned();
         for delivery in deliveries {
@@ -200,6 +214,7 @@ impl Witness<'_> {
             self.answers.write(&Answer {
                 at_ms,
                 door,
+                stream,
                 organization_id: self.member.id.clone(),
                 is_final,
                 delivery_id: text("id", "id").unwrap(),

@@ -190,6 +190,7 @@ fn shown(row: &DeliveryRow, door: Door) -> Answer {
     Answer {
         at_ms: END,
         door,
+        stream: 0,
         organization_id: row.organization_id.clone(),
         is_final: true,
         delivery_id: row.id.clone(),
@@ -416,6 +417,17 @@ fn a_fault_explains_what_it_may_and_no_more() {
     retry.unwrap().arrived_at_ms -= 900;
     // … and a publish accepted at the kill, that came late.
     receipt(&mut history, "whd_a_4_whe_a").arrived_at_ms += 1_100;
+    let judgement = judge(&history);
+    assert_eq!(judgement.violated(), Vec::<&str>::new(), "{judgement}");
+}
+
+#[test]
+fn what_a_subscription_told_before_a_gap_it_may_tell_again() {
+    let mut history = healthy();
+    let told = Answer { is_final: false, ..shown(&history.deliveries[4], Door::Subscription) };
+    history.answers.push(Answer { at_ms: T0 + 5_900, ..told.clone() });
+    let again = Answer { at_ms: T0 + 5_950, status: Status::Delivering, attempt_count: 0, ..told };
+    history.answers.push(Answer { stream: 1, ..again });
     let judgement = judge(&history);
     assert_eq!(judgement.violated(), Vec::<&str>::new(), "{judgement}");
 }
