@@ -44,6 +44,12 @@ impl Order {
         Ticket { number, order: self.clone(), told: Some(Told::Unknown) }
     }
 
+    /// How many places were taken so far.
+    pub fn taken(&self) -> u64 {
+        let places = self.places();
+        places.first + places.waiting.len() as u64
+    }
+
     fn places(&self) -> MutexGuard<'_, Places> {
         // A listener that panicked leaves the places as they were.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)

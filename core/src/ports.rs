@@ -800,6 +800,9 @@ pub trait Feed: Send + Sync {
     /// Waits until there may be something of interest after `position`; answers the position up to which
     /// there is nothing.
     async fn moved(&self, position: Position, interest: &Interest) -> Position;
+    /// Waits a moment until all that was committed so far is seen before whatever comes after: what other
+    /// processes do about it must not be told first.
+    async fn flushed(&self) {}
     /// Waits a moment until all that was told is kept.
     async fn close(&self);
     /// What this process is called here by others; none when there are none.

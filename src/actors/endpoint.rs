@@ -545,6 +545,7 @@ impl EndpointActor {
         }
         self.settling += 1;
         let (store, schedule) = (self.tools.store.clone(), self.tools.schedule.clone());
+        let feed = self.tools.feed.clone();
         let abroad: Vec<_> = match self.speaks() {
             true => Vec::new(),
             false => settlements.iter().filter_map(due_again).collect(),
@@ -555,7 +556,10 @@ impl EndpointActor {
             for _ in 0..GIVE_BACK_TRIES {
                 if store.settle(settlements.clone()).await.is_ok() {
                     // Whoever speaks for the endpoint now is told; else he finds them in the rows.
-                    let _ = schedule.put(abroad).await;
+                    if !abroad.is_empty() {
+                        feed.flushed().await;
+                        let _ = schedule.put(abroad).await;
+                    }
                     return Ok(());
                 }
                 tokio::time::sleep(STORE_PAUSE).await;

@@ -167,6 +167,7 @@ async fn release(
         metrics::CLAIMS_LOST.inc_by(released as u64);
         tracing::warn!(released, ?which, "claims ended; their deliveries are due again");
         // Whoever speaks for their endpoints hears of it; else he finds them in the rows.
+        tools.feed.flushed().await;
         let _ = tools.schedule.put(due).await;
         switchboard.overdue.notify_one();
     }

@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const OVERDUE_EVERY_AMONG_SEVERAL: Duration = Duration::from_secs(4);
 /// The same while the schedule is away.
 const OVERDUE_EVERY_WITHOUT_SCHEDULE: Duration = Duration::from_secs(1);
+/// How long what another node committed is left to be told by it.
+const OTHERS_TELL_FIRST: Duration = Duration::from_secs(1);
 /// How often at least the schedule is asked, should nobody say that it is worth it.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
@@ -60,6 +62,10 @@ impl Stager {
     /// How late the latest due times were passed on.
     pub fn lag(&self) -> Duration {
         Duration::from_millis(self.lag_ms.load(Ordering::Relaxed))
+    }
+
+    fn is_alone(&self) -> bool {
+        self.tools.ownership.number() == NodeNumber::SOLE
     }
 
     /// Runs until the daemon ends.
@@ -171,10 +177,9 @@ impl Stager {
                 tracing::warn!(error = &error as &dyn std::error::Error, "rows away");
             }
             tokio::time::sleep(OVERDUE_AT_MOST_EVERY).await;
-            let alone = self.tools.ownership.number() == NodeNumber::SOLE;
             let pause = match self.blind.load(Ordering::Relaxed) {
                 true => OVERDUE_EVERY_WITHOUT_SCHEDULE,
-                false if alone => OVERDUE_EVERY,
+                false if self.is_alone() => OVERDUE_EVERY,
                 false => OVERDUE_EVERY_AMONG_SEVERAL,
             };
             let _ = tokio::time::timeout(pause, self.switchboard.overdue.notified()).await;
@@ -182,7 +187,9 @@ impl Stager {
     }
 
     async fn wake_overdue(&self) -> Result<()> {
-        let now = self.tools.clock.now();
+        // Of what another node has just committed that node tells first.
+        let lull = if self.is_alone() { Duration::ZERO } else { OTHERS_TELL_FIRST };
+        let now = self.tools.clock.now().minus(lull);
         let mut after = None;
         loop {
             let endpoints = self.tools.store.endpoints_due(now, after.as_ref(), PAGE).await?;
@@ -202,6 +209,7 @@ impl Stager {
         loop {
             self.switchboard.posted.notified().await;
             let due = self.switchboard.collect();
+            self.tools.feed.flushed().await;
             if let Err(error) = self.tools.schedule.put(due).await {
                 // They find it in the rows.
                 tracing::debug!(error = &error as &dyn std::error::Error, "others not told");

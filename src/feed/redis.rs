@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hookseal_core::feed::{After, Change, Interest, Position};
@@ -41,6 +41,8 @@ const WAIT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait before asking again a Redis that was away.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How late changes are told where others may have gone on with what changed.
+const LATE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the outbox.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -83,66 +85,128 @@ pub enum Writers {
     Many,
 }
 
+/// A parcel on its way.
+#[derive(Debug)]
+struct Posted {
+    parcel: Parcel,
+    at: Instant,
+    /// How many commits were told when it was.
+    told: u64,
+}
+
 /// What waits for Redis.
 #[derive(Debug)]
 struct Outbox {
     /// Names this life of this process.
     writer: String,
+    /// What is told late would be told after what others made of it: then it is not told at all.
+    ages: bool,
     waiting: Mutex<Waiting>,
     filled: Notify,
+    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    parcels: VecDeque<Parcel>,
+    parcels: VecDeque<Posted>,
     changes: usize,
-    /// Whether an entry is on its way.
-    sending: bool,
+    /// Commits that were told.
+    told: u64,
+    /// Of these, commits that Redis has.
+    kept: u64,
+}
+
+/// What goes into the stream at once.
+#[derive(Debug, PartialEq)]
+struct Entry {
+    changes: Vec<Change>,
+    /// Whether something may be missing before them.
+    broken: bool,
+    /// When the first of it was posted.
+    at: Instant,
+    /// How many commits were told by it.
+    told: u64,
 }
 
 impl Outbox {
+    /// A commit was told.
+    fn tell(&self, told: Told) {
+        self.waiting.lock().told += 1;
+        match told {
+            Told::Changes(changes) => self.put(Parcel::Changes(changes)),
+            Told::Unknown => self.put(Parcel::Break),
+        }
+    }
+
     fn put(&self, parcel: Parcel) {
         let mut waiting = self.waiting.lock();
         if let Parcel::Changes(changes) = &parcel {
             waiting.changes += changes.len();
         }
-        waiting.parcels.push_back(parcel);
+        let told = waiting.told;
+        waiting.parcels.push_back(Posted { parcel, at: Instant::now(), told });
         // Redis has been away for long: nobody resumes over so many.
         if waiting.changes > FEED_CHANGES {
-            waiting.parcels = VecDeque::from([Parcel::Break]);
-            waiting.changes = 0;
+            waiting.break_off();
         }
         drop(waiting);
         self.filled.notify_one();
     }
 
-    /// The next entry: changes of a few commits, and whether something may be missing before them.
-    fn take(&self) -> Option<(bool, Vec<Change>)> {
+    /// The next entry: changes of a few commits.
+    fn take(&self) -> Option<Entry> {
         let mut waiting = self.waiting.lock();
-        let (mut broken, mut changes) = (false, Vec::new());
-        while let Some(parcel) = waiting.parcels.front() {
+        let first = waiting.parcels.front()?.at;
+        if self.ages && first.elapsed() > LATE {
+            waiting.break_off();
+        }
+        let mut entry = Entry { changes: Vec::new(), broken: false, at: first, told: 0 };
+        while let Some(Posted { parcel, .. }) = waiting.parcels.front() {
             match parcel {
-                Parcel::Break if !changes.is_empty() => break,
-                Parcel::Break => broken = true,
+                Parcel::Break if !entry.changes.is_empty() => break,
+                Parcel::Break => entry.broken = true,
                 Parcel::Changes(more)
-                    if changes.len() + more.len() > ENTRY_CHANGES && !changes.is_empty() =>
+                    if entry.changes.len() + more.len() > ENTRY_CHANGES
+                        && !entry.changes.is_empty() =>
                 {
                     break;
                 }
                 Parcel::Changes(_) => {}
             }
-            if let Some(Parcel::Changes(more)) = waiting.parcels.pop_front() {
+            let Some(Posted { parcel, told, .. }) = waiting.parcels.pop_front() else { break };
+            entry.told = told;
+            if let Parcel::Changes(more) = parcel {
                 waiting.changes -= more.len();
-                changes.extend(more);
+                entry.changes.extend(more);
             }
         }
-        waiting.sending = broken || !changes.is_empty();
-        waiting.sending.then_some((broken, changes))
+        Some(entry)
     }
 
-    fn is_empty(&self) -> bool {
-        let waiting = self.waiting.lock();
-        waiting.parcels.is_empty() && !waiting.sending
+    /// Redis has an entry, or there was nothing in it.
+    fn keep(&self, entry: &Entry) {
+        self.waiting.lock().kept = entry.told;
+        self.emptied.notify_waiters();
+    }
+
+    /// Waits until Redis has the first `told` commits.
+    async fn kept(&self, told: u64) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.waiting.lock().kept >= told {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+impl Waiting {
+    /// Forgets what waits: instead, everybody is told of a gap.
+    fn break_off(&mut self) {
+        let (told, at) = (self.told, Instant::now());
+        self.parcels = VecDeque::from([Posted { parcel: Parcel::Break, at, told }]);
+        self.changes = 0;
     }
 }
 
@@ -156,16 +220,14 @@ impl RedisFeed {
         let window = Window::open(runtime);
         let outbox = Arc::new(Outbox {
             writer: format!("{:016x}", rand::random::<u64>()),
+            ages: writers == Writers::Many,
             waiting: Mutex::default(),
             filled: Notify::new(),
+            emptied: Notify::new(),
         });
         let order = Order::new({
             let outbox = outbox.clone();
-            move |told| match told {
-                Told::Changes(changes) if changes.is_empty() => {}
-                Told::Changes(changes) => outbox.put(Parcel::Changes(changes)),
-                Told::Unknown => outbox.put(Parcel::Break),
-            }
+            move |told| outbox.tell(told)
         });
         let writer = Writer {
             redis: redis.clone(),
@@ -211,6 +273,13 @@ impl Feed for RedisFeed {
         self.window.moved(position, interest).await
     }
 
+    async fn flushed(&self) {
+        if self.outbox.ages {
+            // What takes longer is not told any more.
+            let _ = tokio::time::timeout(LATE, self.outbox.kept(self.order.taken())).await;
+        }
+    }
+
     fn writer(&self) -> Option<String> {
         Some(self.outbox.writer.clone())
     }
@@ -224,9 +293,7 @@ impl Feed for RedisFeed {
 
     async fn close(&self) {
         let told = async {
-            while !self.outbox.is_empty() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            self.outbox.kept(self.order.taken()).await;
             strike_out(&self.redis, &self.outbox.writer).await
         };
         // Whoever starts next finds the name, and tells of a gap.
@@ -236,6 +303,10 @@ impl Feed for RedisFeed {
             Err(_) => tracing::warn!("the feed was not ended in order: Redis is away"),
         }
     }
+}
+
+fn json(changes: &[Change]) -> String {
+    serde_json::to_string(changes).expect("changes always serialize")
 }
 
 /// Appends what commits tell.
@@ -263,13 +334,21 @@ impl Writer {
         }
         let mut sequence = 0_u64;
         loop {
-            let Some((broken, changes)) = self.outbox.take() else {
+            let Some(mut entry) = self.outbox.take() else {
                 self.outbox.filled.notified().await;
                 continue;
             };
+            if entry.changes.is_empty() && !entry.broken {
+                self.outbox.keep(&entry);
+                continue;
+            }
             sequence += 1;
-            let changes = serde_json::to_string(&changes).expect("changes always serialize");
+            let mut changes = json(&entry.changes);
             loop {
+                if self.outbox.ages && entry.at.elapsed() > LATE && !entry.changes.is_empty() {
+                    (entry.changes, entry.broken) = (Vec::new(), true);
+                    changes = json(&entry.changes);
+                }
                 let oldest = self.window.oldest();
                 let appended: RedisResult<()> = append
                     .key(STREAM)
@@ -277,7 +356,7 @@ impl Writer {
                     .key(WRITERS)
                     .arg(&self.outbox.writer)
                     .arg(sequence)
-                    .arg(u8::from(broken))
+                    .arg(u8::from(entry.broken))
                     .arg(new_epoch().to_string())
                     .arg(oldest)
                     .arg(&changes)
@@ -293,7 +372,7 @@ impl Writer {
                     }
                 }
             }
-            self.outbox.waiting.lock().sending = false;
+            self.outbox.keep(&entry);
         }
     }
 

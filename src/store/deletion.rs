@@ -138,7 +138,7 @@ impl SqlStore {
     pub(super) async fn clear_endpoints(&self, now: Timestamp, limit: usize) -> Result<usize> {
         use endpoint::Column::{ClearedAtMs, DeletedAtMs, Id};
         let (db, herald) = (self.writer(), self.herald.clone());
-        self.run(async move {
+        self.run_long(async move {
             let deleted: Vec<(String, i64)> = endpoint::Entity::find()
                 .select_only()
                 .columns([Id, DeletedAtMs])
@@ -169,7 +169,7 @@ impl SqlStore {
     pub(super) async fn purge_organizations(&self, now: Timestamp, limit: usize) -> Result<usize> {
         use organization::Column::{DeletedAtMs, Id};
         let db = self.writer();
-        self.run(async move {
+        self.run_long(async move {
             let deleted = organization::Entity::find()
                 .filter(DeletedAtMs.is_not_null())
                 .order_by(DeletedAtMs, Order::Asc)

@@ -28,6 +28,7 @@ mod withdrawal;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
@@ -46,6 +47,8 @@ pub use connections::{Connections, NodeLock, sqlite_file};
 pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
 pub use roster::SqlRoster;
 
+/// How long a caller waits for an answer: longer than for a connection or a lock.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 /// How often a transaction is tried again after a serialization failure or deadlock.
 const CONFLICT_RETRIES: usize = 5;
 
@@ -122,8 +125,20 @@ impl SqlStore {
         self.run(work()).await
     }
 
-    /// Runs database work on the store's runtime.
+    /// Runs database work on the store's runtime. A caller is told when nobody answers; what he asked for
+    /// may still be done.
     async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T> {
+        match tokio::time::timeout(ANSWERED_WITHIN, self.run_long(work)).await {
+            Ok(result) => result,
+            Err(silence) => Err(Error::unavailable("the database", silence)),
+        }
+    }
+
+    /// The same for work that takes as long as there are rows.
+    async fn run_long<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T> {

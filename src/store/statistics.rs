@@ -155,7 +155,7 @@ impl Tallies for SqlStore {
 
     async fn keep_tallies(&self, before: Timestamp) -> Result<usize> {
         let (db, herald) = (self.writer(), self.herald.clone());
-        self.run(async move {
+        self.run_long(async move {
             let minutes = &herald.minutes;
             let _alone = minutes.keeping.write().await;
             let over = minutes.over(minute_of(before));
@@ -180,7 +180,7 @@ impl Tallies for SqlStore {
 
     async fn purge_tallies(&self, before: Timestamp, limit: usize) -> Result<usize> {
         let db = self.writer();
-        self.run(async move {
+        self.run_long(async move {
             let oldest: Option<i64> = Entity::find()
                 .select_only()
                 .column(Column::Minute)

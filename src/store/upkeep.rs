@@ -138,7 +138,7 @@ impl Upkeep for SqlStore {
     ) -> Result<Released> {
         use delivery::Column::{ClaimExpiresAtMs, Id};
         let (db, dispatch, herald) = (self.writer(), self.dispatch.clone(), self.herald.clone());
-        self.run(async move {
+        self.run_long(async move {
             let tx = begin_write(&db).await?;
             let lapsed = claimed(which)
                 .order_by(ClaimExpiresAtMs, Order::Asc)
@@ -185,7 +185,7 @@ impl Upkeep for SqlStore {
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize> {
         use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
         let (db, herald) = (self.writer(), self.herald.clone());
-        self.run(async move {
+        self.run_long(async move {
             let tx = begin_write(&db).await?;
             let disabled = Query::select()
                 .column(endpoint::Column::Id)
@@ -237,7 +237,7 @@ impl Upkeep for SqlStore {
     ) -> Result<usize> {
         use event::Column::{CreatedAtMs, Id, IdempotencyKey};
         let (readers, db) = (self.readers(), self.writer());
-        self.run(async move {
+        self.run_long(async move {
             let retained = Query::select()
                 .expr(Expr::value(1))
                 .from(delivery::Entity)

@@ -473,3 +473,25 @@ async fn a_feed_works_on_a_cluster_and_goes_on_when_a_replica_takes_over() {
     tell(&*other, 10..20);
     assert_eq!((here.all().await, there.all().await), (changes(10..20), changes(10..20)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_of_several_tells_late_is_a_gap() {
+    let mut redis = Redis::start();
+    let feed = begun_by(Writers::Many, Some(redis.link())).await;
+    let mut watcher = Watcher(&*feed, feed.head());
+    tell(&*feed, [1]);
+    feed.flushed().await;
+    assert_eq!(watcher.all().await, changes([1]));
+    redis.stop(true);
+    tell(&*feed, [2]);
+    let started = std::time::Instant::now();
+    feed.flushed().await;
+    assert!(started.elapsed() >= Duration::from_millis(900), "it is waited for");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let redis = redis.start_again();
+    // Others may have told by now what came of it.
+    assert_eq!(watcher.past_a_gap().await, [Saw::Gap]);
+    tell(&*feed, [3]);
+    assert_eq!(watcher.all().await, changes([3]));
+    drop(redis);
+}

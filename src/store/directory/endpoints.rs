@@ -163,7 +163,7 @@ impl Endpoints for SqlStore {
     ) -> Result<bool> {
         let (db, organization, id) = (self.writer(), organization.to_string(), id.clone());
         let (dispatch, herald) = (self.dispatch.clone(), self.herald.clone());
-        self.run(async move {
+        self.run_long(async move {
             let tx = begin_write(&db).await?;
             if !touch_audience(&tx, &organization).await? {
                 return Ok(false);

@@ -112,7 +112,7 @@ impl Organizations for SqlStore {
 
     async fn delete_organization(&self, id: &OrganizationId, now: Timestamp) -> Result<bool> {
         let (db, dispatch, id) = (self.writer(), self.dispatch.clone(), id.to_string());
-        self.run(async move {
+        self.run_long(async move {
             let Some(endpoints) = crate::store::deletion::organization(&db, &id, now).await? else {
                 return Ok::<_, Failure>(false);
             };

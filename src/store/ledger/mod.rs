@@ -30,14 +30,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::fence::Standing;
 use super::news::{Herald, News};
-use super::{CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
+use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
 use crate::metrics;
 
 /// Rows of one multi-row insert: 22 columns a row stay below SQLite's 32,766 bind parameters.
 const INSERT_ROWS: usize = 1000;
 
 /// How long a transaction may take: longer than the database lets any statement of it.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(12);
+const COMMITTED_WITHIN: Duration = Duration::from_secs(12);
 
 /// Where writes wait for the next transaction.
 #[derive(Clone, Debug)]
@@ -97,7 +97,11 @@ impl Ledger for SqlStore {
             .0
             .try_send(Write::Accept(Box::new(acceptance), reply))
             .map_err(|_| Error::full("the ledger"))?;
-        answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
+        // Committed or not: whoever hears nothing asks again under the same key.
+        match tokio::time::timeout(ANSWERED_WITHIN, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(Error::full("the ledger"))),
+            Err(silence) => Err(Error::unavailable("the database", silence)),
+        }
     }
 
     async fn claim(
@@ -198,7 +202,7 @@ impl Writer {
     async fn commit(&self, batch: &[Write]) -> Result<BatchOutcome, Failure> {
         let mut tries = 0;
         loop {
-            let commit = tokio::time::timeout(ANSWERED_WITHIN, self.try_commit(batch));
+            let commit = tokio::time::timeout(COMMITTED_WITHIN, self.try_commit(batch));
             let silence = |silence| Err(Error::unavailable("the database", silence).into());
             match commit.await.unwrap_or_else(silence) {
                 Err(failure) if tries < CONFLICT_RETRIES && failure.is_conflict() => tries += 1,
