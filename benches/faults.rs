@@ -1,6 +1,7 @@
 //! The daemon under steady load while something is broken, one scenario after the other, each judged by the
-//! checker: `cargo bench --bench faults -- [nodes=1] [hold=60] [rate=200] [SCENARIO…]`. `hold` is how many
-//! seconds a fault lasts, `rate` how many events are published a second. The observations of a run that
+//! checker: `cargo bench --bench faults -- [nodes=1] [hold=60] [rate=200] [hosts=no] [SCENARIO…]`. `hold` is how
+//! many seconds a fault lasts, `rate` how many events are published a second; with `hosts=yes` each node runs in
+//! a network namespace of its own, and a cut is made by its packet filter (needs root, `ip` and `nft`). The observations of a run that
 //! breaks an invariant are kept, for `cargo run --example checker -- DIRECTORY`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
@@ -16,6 +17,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use fleet::faults::Absence;
+use fleet::namespace::Bridge;
 use fleet::publisher::PATIENCE;
 use fleet::{Fleet, Setup};
 
@@ -66,7 +68,7 @@ struct Scenario {
     play: fn(&Fleet, usize, Duration) -> Vec<Timing>,
 }
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 11] = [
     Scenario { name: "kill", needs: Needs::Nothing, play: kill },
     Scenario { name: "terminate", needs: Needs::Nothing, play: terminate },
     Scenario { name: "pause", needs: Needs::Postgres, play: pause },
@@ -77,6 +79,7 @@ const SCENARIOS: [Scenario; 10] = [
     Scenario { name: "redis_flush", needs: Needs::Redis, play: redis_flush },
     Scenario { name: "redis_away", needs: Needs::Redis, play: redis_away },
     Scenario { name: "redis_cut", needs: Needs::Redis, play: redis_cut },
+    Scenario { name: "all_cut", needs: Needs::Redis, play: all_cut },
 ];
 
 fn kill(fleet: &Fleet, nodes: usize, _: Duration) -> Vec<Timing> {
@@ -142,8 +145,12 @@ fn redis_cut(fleet: &Fleet, _: usize, hold: Duration) -> Vec<Timing> {
     Vec::new()
 }
 
+fn all_cut(fleet: &Fleet, _: usize, hold: Duration) -> Vec<Timing> {
+    absence(fleet.cut_all(0, hold))
+}
+
 fn main() {
-    let (mut nodes, mut hold, mut rate) = (1, 60, 200);
+    let (mut nodes, mut hold, mut rate, mut hosts) = (1, 60, 200, false);
     let mut names = Vec::new();
     // Cargo adds `--bench`.
     for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
@@ -151,23 +158,31 @@ fn main() {
             Some(("nodes", value)) => nodes = value.parse().unwrap(),
             Some(("hold", value)) => hold = value.parse().unwrap(),
             Some(("rate", value)) => rate = value.parse().unwrap(),
-            Some(_) => panic!("{argument}: expected nodes, hold or rate"),
+            Some(("hosts", value)) => hosts = value == "yes",
+            Some(_) => panic!("{argument}: expected nodes, hold, rate or hosts"),
             None => names.push(argument),
         }
     }
+    let _bridge = hosts.then(Bridge::raise);
     let known = |name: &String| SCENARIOS.iter().any(|scenario| scenario.name == name);
     assert!(names.iter().all(known), "{names:?}: an unknown scenario");
     let mut violated = Vec::new();
     for scenario in &SCENARIOS {
         let wanted = names.is_empty() || names.iter().any(|name| name == scenario.name);
-        if wanted && !holds(scenario, nodes, Duration::from_secs(hold), rate) {
+        if wanted && !holds(scenario, nodes, Duration::from_secs(hold), rate, hosts) {
             violated.push(scenario.name);
         }
     }
     assert!(violated.is_empty(), "violated: {violated:?}");
 }
 
-fn holds(scenario: &Scenario, nodes: usize, hold: Duration, events_per_second: u32) -> bool {
+fn holds(
+    scenario: &Scenario,
+    nodes: usize,
+    hold: Duration,
+    events_per_second: u32,
+    hosts: bool,
+) -> bool {
     println!("{}", scenario.name);
     let setup = Setup {
         nodes,
@@ -175,6 +190,7 @@ fn holds(scenario: &Scenario, nodes: usize, hold: Duration, events_per_second: u
         redis: nodes > 1 || scenario.needs == Needs::Redis,
         events_per_second,
         lease_secs: NODE_LEASE_SECS,
+        hosts,
         late_p99_ms: LATE_P99_MS,
     };
     let directory = tempfile::tempdir().unwrap();

@@ -120,6 +120,15 @@ impl Fleet {
         self.over(FaultKind::Cut, Some(n), from_at_ms, WINDOWS);
     }
 
+    /// Cuts a node off all servers for `pause`.
+    pub fn cut_all(&self, n: usize, pause: Duration) -> Absence {
+        let redis = self.nodes[n].redis.as_ref().expect("the fleet has Redis");
+        redis.cut();
+        let absence = self.cut_database(n, pause);
+        redis.heal();
+        absence
+    }
+
     fn over(&self, kind: FaultKind, node: Option<usize>, from_at_ms: i64, in_flight: u64) {
         let to_at_ms = now_ms();
         self.journals.faults.write(&Fault { kind, node, from_at_ms, to_at_ms, in_flight });

@@ -6,6 +6,8 @@
 
 pub mod faults;
 mod journal;
+mod link;
+pub mod namespace;
 mod node;
 mod postgres;
 mod proxy;
@@ -23,10 +25,11 @@ use std::time::{Duration, Instant};
 use hookseal::demo::receiver::Keys;
 use hookseal_core::limits::CLAIM_SLACK;
 use journal::{Journal, now_ms};
+use link::Link;
+use namespace::{Namespace, network};
 use node::Node;
 use parking_lot::Mutex;
 use postgres::Postgres;
-use proxy::Proxy;
 use publisher::{Publisher, TERMINAL, TYPES};
 use receivers::{Receivers, Temper};
 use rows::Rows;
@@ -63,6 +66,8 @@ pub struct Setup {
     pub events_per_second: u32,
     /// How long one of several daemons may be out of sight, in seconds.
     pub lease_secs: u32,
+    /// Whether each has a network namespace of its own, on a [`namespace::Bridge`].
+    pub hosts: bool,
     /// How late requests may come outside faults, at the 99th percentile.
     pub late_p99_ms: i64,
 }
@@ -105,8 +110,9 @@ impl Fleet {
         if let Some(postgres) = &postgres {
             create_database(postgres);
         }
-        let nodes: Vec<_> =
-            (0..setup.nodes).map(|_| new_node(setup, postgres.as_ref(), redis.as_ref())).collect();
+        let nodes: Vec<_> = (0..setup.nodes)
+            .map(|n| new_node(n, setup, postgres.as_ref(), redis.as_ref()))
+            .collect();
         let rows = Rows::of(match &postgres {
             Some(postgres) => Postgres::url(postgres.port, DATABASE),
             None => {
@@ -285,7 +291,8 @@ fn create_database(postgres: &Postgres) {
     });
 }
 
-fn new_node(setup: Setup, postgres: Option<&Postgres>, redis: Option<&Redis>) -> Node {
+fn new_node(n: usize, setup: Setup, postgres: Option<&Postgres>, redis: Option<&Redis>) -> Node {
+    let host = setup.hosts.then(|| Arc::new(Namespace::make(n)));
     let schedule = RETRY_SCHEDULE_MS.map(|pause_ms| format!("{pause_ms}ms")).join(",");
     let timeout = format!("{ATTEMPT_TIMEOUT_MS}ms");
     let mut settings = vec![
@@ -293,19 +300,24 @@ fn new_node(setup: Setup, postgres: Option<&Postgres>, redis: Option<&Redis>) ->
         ("HOOKSEAL_ATTEMPT_TIMEOUT", timeout),
         ("HOOKSEAL_MASTER_KEY", MASTER_KEY.to_owned()),
         ("HOOKSEAL_LOG", "hookseal=debug,info".to_owned()),
+        ("HOOKSEAL_ALLOW_TARGETS", network()),
     ];
-    let database = postgres.map(|postgres| Proxy::to(postgres.port));
+    let database = postgres.map(|postgres| Link::to(postgres.port, host.as_ref()));
     if let Some(link) = &database {
         settings.push(("HOOKSEAL_DATABASE_URL", Postgres::url(link.port(), DATABASE)));
     }
-    let redis = redis.map(|redis| (redis.url(), Proxy::to(redis.port())));
+    let redis = redis.map(|redis| (redis.url(), Link::to(redis.port(), host.as_ref())));
     if let Some((url, link)) = &redis {
         let (address, _) = url.rsplit_once(':').unwrap();
         settings.push(("HOOKSEAL_REDIS_URL", format!("{address}:{}", link.port())));
     }
     settings.push(("HOOKSEAL_NODE_LEASE", format!("{}s", setup.lease_secs)));
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    Node::new(Home::new(&settings), database, redis.map(|(_, link)| link))
+    let home = match &host {
+        None => Home::new(&settings),
+        Some(host) => Home::new(&settings).within(&host.name, &host.address),
+    };
+    Node::new(home, database, redis.map(|(_, link)| link))
 }
 
 fn temper(endpoint: usize) -> Temper {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::proxy::Proxy;
+use super::link::Link;
 use crate::support::daemon::{Daemon, Home, Tenant, wait};
 
 /// How long a daemon may take to end, or to be ready again.
@@ -20,14 +20,14 @@ pub struct Node {
     daemon: Mutex<Option<Daemon>>,
     url: RwLock<String>,
     /// Its link to PostgreSQL, if that is its database.
-    pub database: Option<Proxy>,
+    pub database: Option<Link>,
     /// Its link to Redis, if it has one.
-    pub redis: Option<Proxy>,
+    pub redis: Option<Link>,
 }
 
 impl Node {
     /// One that does not run yet.
-    pub fn new(home: Home, database: Option<Proxy>, redis: Option<Proxy>) -> Self {
+    pub fn new(home: Home, database: Option<Link>, redis: Option<Link>) -> Self {
         let (daemon, url) = (Mutex::default(), RwLock::default());
         Self { home, daemon, url, database, redis }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::daemon::ended;
+use crate::support::host::host;
 
 /// A server on a free port of loopback; stopped when dropped.
 pub struct Postgres {
@@ -16,20 +17,23 @@ impl Postgres {
     /// Makes an empty cluster and starts it.
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind((host(), 0)).unwrap().local_addr().unwrap().port();
         let server = Self { directory, port };
         if is_root() {
             let owned = Command::new("chown").arg("postgres").arg(server.directory.path()).status();
             assert!(owned.unwrap().success(), "the user postgres is there");
         }
         server.run("initdb", &["-U", "hookseal", "-A", "trust", "-E", "UTF8", "--no-sync"]);
+        // Whoever reaches the address that it listens on is one of the run's own.
+        let rules = server.directory.path().join("data/pg_hba.conf");
+        std::fs::write(rules, "host all all samehost trust\nhost all all samenet trust\n").unwrap();
         server.start_again();
         server
     }
 
     /// URL of a database, by way of `port`.
     pub fn url(port: u16, database: &str) -> String {
-        format!("postgres://hookseal@127.0.0.1:{port}/{database}")
+        format!("postgres://hookseal@{}:{port}/{database}", host())
     }
 
     /// The server's first process.
@@ -46,7 +50,7 @@ impl Postgres {
 
     /// Starts it again and waits until it answers.
     pub fn start_again(&self) {
-        let options = format!("-h 127.0.0.1 -p {} -k '' -c max_connections=300", self.port);
+        let options = format!("-h {} -p {} -k '' -c max_connections=300", host(), self.port);
         let log = self.directory.path().join("log");
         self.run("pg_ctl", &["-w", "-l", log.to_str().unwrap(), "-o", &options, "start"]);
     }

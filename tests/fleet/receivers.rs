@@ -14,6 +14,7 @@ use rand::RngExt as _;
 
 use super::journal::{Journal, now_ms, sha256};
 use crate::judge::history::Receipt;
+use crate::support::host::host;
 
 /// How a receiver answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Receivers {
                 .disable_signals()
                 .shutdown_timeout(0);
                 for _ in 0..count {
-                    server = server.bind(("127.0.0.1", 0)).unwrap();
+                    server = server.bind((host(), 0)).unwrap();
                 }
                 let ports: Vec<_> = server.addrs().iter().map(|address| address.port()).collect();
                 let server = server.run();
@@ -85,7 +86,7 @@ impl Receivers {
 
     /// The target URL of one.
     pub fn url(&self, position: usize) -> String {
-        format!("http://127.0.0.1:{}/{position}", self.ports[position])
+        format!("http://{}:{}/{position}", host(), self.ports[position])
     }
 
     /// Tells one which endpoint it stands for, and that endpoint's secret.

@@ -18,12 +18,20 @@ const STARTS_WITHIN: Duration = Duration::from_secs(30);
 pub struct Home {
     directory: tempfile::TempDir,
     settings: Vec<(String, String)>,
+    /// Name and address of a host of its own.
+    namespace: Option<(String, String)>,
 }
 
 impl Home {
     pub fn new(settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        Self { directory: tempfile::tempdir().unwrap(), settings: settings.collect() }
+        let (directory, settings) = (tempfile::tempdir().unwrap(), settings.collect());
+        Self { directory, settings, namespace: None }
+    }
+
+    /// The same on a host of its own.
+    pub fn within(self, name: &str, address: &str) -> Self {
+        Self { namespace: Some((name.to_owned(), address.to_owned())), ..self }
     }
 
     pub fn path(&self) -> &Path {
@@ -36,10 +44,18 @@ impl Home {
 
     /// The binary with this home's settings and nothing of the caller's environment.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hookseal"));
+        let program = env!("CARGO_BIN_EXE_hookseal");
+        let (mut command, address) = match &self.namespace {
+            None => (Command::new(program), "127.0.0.1"),
+            Some((name, address)) => {
+                let mut command = Command::new("/usr/sbin/ip");
+                command.args(["netns", "exec", name, program]);
+                (command, address.as_str())
+            }
+        };
         command
             .env_clear()
-            .env("HOOKSEAL_LISTEN", "127.0.0.1:0")
+            .env("HOOKSEAL_LISTEN", format!("{address}:0"))
             .env("HOOKSEAL_DATA_DIR", self.data_dir())
             .env("HOOKSEAL_DEV", "1")
             .env("HOOKSEAL_REQUESTS_PER_MINUTE", "1000000")

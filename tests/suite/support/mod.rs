@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod databases;
+pub mod host;
 pub mod openapi;
 pub mod redis;
 pub mod rows;

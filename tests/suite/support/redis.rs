@@ -9,6 +9,7 @@ use std::time::Duration;
 use hookseal::redis_link::RedisLink;
 
 use super::daemon::wait;
+use super::host::host;
 
 const PASSWORD: &str = "a-password-of-the-tests";
 /// How long servers may take to come up and to find each other.
@@ -100,7 +101,7 @@ impl Redis {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://default:{PASSWORD}@127.0.0.1:{}", self.port)
+        format!("redis://default:{PASSWORD}@{}:{}", host(), self.port)
     }
 
     pub fn link(&self) -> RedisLink {
@@ -154,7 +155,7 @@ fn free_port() -> u16 {
 fn serve(port: u16, directory: &Path, arguments: &[String]) -> Child {
     Command::new("redis-server")
         .args(arguments)
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .args(["--port", &port.to_string(), "--bind", host(), "--save", "", "--dir"])
         .arg(directory)
         .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD])
         .stdout(Stdio::null())
