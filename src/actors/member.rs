@@ -121,9 +121,7 @@ impl Member {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "the other nodes are out of sight");
             }
-            if self.parts.holdings.held().is_empty() {
-                metrics::SHARDS.set(0);
-            }
+            metrics::SHARDS.set(i64::from(self.parts.holdings.held().len()));
         }
     }
 
@@ -219,7 +217,6 @@ impl Member {
         let (gained, lost) = holdings.learn(owners);
         if !(gained.is_empty() && lost.is_empty()) {
             let held = holdings.held();
-            metrics::SHARDS.set(i64::from(held.len()));
             tracing::info!(gained = gained.len(), lost = lost.len(), held = held.len(), "shards");
             switchboard.shards_changed(gained, lost);
         }

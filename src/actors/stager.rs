@@ -122,15 +122,13 @@ impl Stager {
     /// lost what it held or this node speaks for more endpoints than before.
     async fn move_horizon(&self) {
         loop {
-            let pause = match self.fill().await {
-                Ok(()) => HORIZON_EVERY,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "horizon not moved");
-                    PAUSE
-                }
-            };
+            if let Err(error) = self.fill().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "horizon not moved");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(HORIZON_EVERY) => {}
                 () = self.tools.schedule.lost() => {}
                 () = self.switchboard.gained.notified() => {
                     self.tools.schedule.uncover(Timestamp::from_ms(0));

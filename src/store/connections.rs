@@ -180,7 +180,8 @@ impl Connections {
             Database::connect(postgres_options(url, 1, patient)).await.map_err(unavailable)?;
         let lock = format!("SELECT pg_advisory_lock({MIGRATION_LOCK})");
         session.execute_unprepared(&lock).await.map_err(unavailable)?;
-        let migrated = Migrator::up(&self.writer(), None).await.map_err(unavailable);
+        // Steps over filled tables take longer than any statement of the daemon may.
+        let migrated = Migrator::up(&session, None).await.map_err(unavailable);
         // A session that is gone has given the lock back as well.
         let _ = session.close().await;
         migrated
