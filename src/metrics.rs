@@ -97,6 +97,14 @@ pub static SHARDS: LazyLock<IntGauge> = LazyLock::new(|| {
     registered!(IntGauge::new("hookseal_shards_held", "Shards of the endpoints held by this node."))
 });
 
+/// Rounds of what one of all nodes does.
+pub static HOUSEKEEPING: LazyLock<IntCounter> = LazyLock::new(|| {
+    registered!(IntCounter::new(
+        "hookseal_housekeeping_rounds_total",
+        "Rounds of what one of all nodes does: sweeps, purges, lost claims."
+    ))
+});
+
 /// Claims whose holder was gone.
 pub static CLAIMS_LOST: LazyLock<IntCounter> = LazyLock::new(|| {
     registered!(IntCounter::new("hookseal_claims_lost_total", "Claims whose holder was gone."))
@@ -116,7 +124,7 @@ pub static HTTP_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
 
 /// Registers what has no labels, so that it is there before it first counts.
 pub fn register() {
-    for counter in [&EVENTS_ACCEPTED, &CLAIMS_LOST, &ACTOR_PANICS] {
+    for counter in [&EVENTS_ACCEPTED, &CLAIMS_LOST, &ACTOR_PANICS, &HOUSEKEEPING] {
         LazyLock::force(counter);
     }
     for gauge in [&ACTORS, &IN_FLIGHT, &LIVE_CONNECTIONS, &SHARDS] {

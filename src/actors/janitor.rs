@@ -84,6 +84,9 @@ impl Janitor {
                     tokio::time::sleep(pause.min(TAKEOVER_SEEN_WITHIN)).await;
                     continue;
                 }
+                if turn == Turn::OfOne {
+                    metrics::HOUSEKEEPING.inc();
+                }
                 match round(tools.clone()).await {
                     Ok(done) if done >= BATCH => continue,
                     Ok(0) => {}
