@@ -303,6 +303,9 @@ fn postgres_options(
                     ("statement_timeout", "10s"),
                     ("lock_timeout", "5s"),
                     ("idle_in_transaction_session_timeout", "5s"),
+                    // To compile a statement takes longer than any of ours; where scans are ruled out
+                    // by their cost, every one that has no other way would be compiled.
+                    ("jit", "off"),
                 ])
                 .options(settings.iter().copied())
         });
