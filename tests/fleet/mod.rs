@@ -26,7 +26,7 @@ use hookseal::demo::receiver::Keys;
 use hookseal_core::limits::CLAIM_SLACK;
 use journal::{Journal, now_ms};
 use link::Link;
-use namespace::{Namespace, network};
+use namespace::{Namespace, RECEIVERS, network};
 use node::Node;
 use parking_lot::Mutex;
 use postgres::Postgres;
@@ -40,6 +40,7 @@ use watch::Witness;
 use crate::judge::history::{Endpoint, Organization, Run};
 use crate::judge::{Judgement, judge_directory};
 use crate::support::daemon::Home;
+use crate::support::host::host;
 use crate::support::redis::Redis;
 
 const ORGANIZATIONS: usize = 3;
@@ -157,13 +158,14 @@ impl Fleet {
                 .push(Organization { canary: format!("canary-{id}"), id: id.clone() });
             self.members.push(Member { id, key: tenant.caller.key.clone() });
         }
+        let target = if self.setup.hosts { RECEIVERS } else { host() };
         for n in 0..ENDPOINTS {
             let tenant = &tenants[n % ORGANIZATIONS];
             // Two types each, so that an event goes to two or three endpoints.
             let first = n / ORGANIZATIONS;
             let types = [first, first + 1].map(|nth| TYPES[nth % TYPES.len()].0.to_owned());
             let settings = json!({
-                "url": self.receivers.url(n),
+                "url": self.receivers.url(target, n),
                 "subscribed_event_types": types,
                 "max_in_flight": WINDOW,
             });

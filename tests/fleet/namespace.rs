@@ -2,6 +2,7 @@
 //! else listens. What a node is cut off is dropped by its own packet filter, like a network that fails. Needs
 //! root, `ip` and `nft`.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::daemon::ended;
@@ -33,6 +34,9 @@ impl Drop for Bridge {
     }
 }
 
+/// What nodes know the receivers' host by: the one name that takes plain HTTP, if only in development.
+pub const RECEIVERS: &str = "localhost";
+
 /// The network that hosts are in.
 pub fn network() -> String {
     format!("{NETWORK}.0/24")
@@ -57,6 +61,9 @@ impl Namespace {
         run("ip", &["-n", &name, "addr", "add", &format!("{address}/24"), "dev", inside]);
         run("ip", &["-n", &name, "link", "set", inside, "up"]);
         run("ip", &["-n", &name, "link", "set", "lo", "up"]);
+        let names = Path::new("/etc/netns").join(&name);
+        std::fs::create_dir_all(&names).unwrap();
+        std::fs::write(names.join("hosts"), format!("{NETWORK}.1 {RECEIVERS}\n")).unwrap();
         let made = Self { name, address };
         made.nft(&["add", "table", "inet", "cut"]);
         for (chain, hook) in [("incoming", "input"), ("outgoing", "output")] {
@@ -87,6 +94,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         drop(ended(Command::new("ip").args(["netns", "del", &self.name])));
+        let _ = std::fs::remove_dir_all(Path::new("/etc/netns").join(&self.name));
     }
 }
 

@@ -84,9 +84,9 @@ impl Receivers {
         Self { shared, ports, server, thread: Some(thread) }
     }
 
-    /// The target URL of one.
-    pub fn url(&self, position: usize) -> String {
-        format!("http://{}:{}/{position}", host(), self.ports[position])
+    /// The target URL of one, on `host` as nodes know it.
+    pub fn url(&self, host: &str, position: usize) -> String {
+        format!("http://{host}:{}/{position}", self.ports[position])
     }
 
     /// Tells one which endpoint it stands for, and that endpoint's secret.
