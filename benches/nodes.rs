@@ -28,9 +28,9 @@ const BATCH: usize = 25;
 const PUBLISHERS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(60);
 const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
-/// Deliveries a second of four nodes, as a part of those of one: on one machine more nodes share the same
-/// processors, and must not stand in each other's way.
-const AT_LEAST: f64 = 0.6;
+/// Deliveries a second of four nodes, as a part of those of one: on one machine they share the same processors,
+/// and three of four events come in at another node's door, which costs a claim and Redis' part.
+const AT_LEAST: f64 = 0.5;
 
 /// What came of one number of nodes.
 struct Measured {
