@@ -53,7 +53,9 @@ impl Namespace {
     pub fn make(n: usize) -> Self {
         let (name, inside) = (format!("hookseal-node-{n}"), "uplink");
         let (outside, address) = (format!("hookseal{}", n + 1), format!("{NETWORK}.{}", n + 10));
+        // Left over by a run before: a namespace is taken down behind whoever deleted it.
         drop(ended(Command::new("ip").args(["netns", "del", &name])));
+        drop(ended(Command::new("ip").args(["link", "del", &outside])));
         run("ip", &["netns", "add", &name]);
         let pair = ["type", "veth", "peer", "name", inside, "netns", &name];
         run("ip", &[&["link", "add", &outside][..], &pair].concat());
