@@ -8,6 +8,9 @@ const EVENTS_PER_SECOND: u32 = 50;
 /// How long the last deliveries may take, retries of the failing endpoint included.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
 
+/// A stop or a recovery ends; how soon is measured by the long runs.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
+
 const ALONE: Setup = Setup {
     nodes: 1,
     postgres: false,
@@ -51,7 +54,7 @@ fn killed_and_stopped_in_order_it_keeps_every_promise() {
             pause(700);
         }
         let drained = fleet.terminate(0);
-        assert!(drained < Duration::from_secs(10), "drained in {drained:?}");
+        assert!(drained < RECOVERED_WITHIN, "drained in {drained:?}");
         pause(1_500);
     });
 }
@@ -61,7 +64,7 @@ fn through_an_absence_of_its_database_it_keeps_every_promise() {
     let setup = Setup { postgres: true, ..ALONE };
     must_hold(setup, |fleet| {
         let absence = fleet.stop_database("immediate", Duration::from_secs(3));
-        let well = absence.alive && absence.ready_again < Duration::from_secs(5);
+        let well = absence.alive && absence.ready_again < RECOVERED_WITHIN;
         assert!(well, "{absence:?}");
         pause(3_000);
     });
@@ -75,7 +78,7 @@ fn of_three_nodes_one_is_killed_one_paused_and_one_stopped_and_every_promise_is_
         fleet.pause(1, Duration::from_secs(6));
         pause(1_500);
         let drained = fleet.terminate(2);
-        assert!(drained < Duration::from_secs(10), "drained in {drained:?}");
+        assert!(drained < RECOVERED_WITHIN, "drained in {drained:?}");
         pause(1_500);
     });
 }
@@ -84,7 +87,7 @@ fn of_three_nodes_one_is_killed_one_paused_and_one_stopped_and_every_promise_is_
 fn of_three_nodes_one_is_cut_off_its_database_and_one_off_redis_and_every_promise_is_kept() {
     must_hold(THREE, |fleet| {
         let absence = fleet.cut_database(0, Duration::from_secs(6));
-        let well = absence.alive && absence.ready_again < Duration::from_secs(5);
+        let well = absence.alive && absence.ready_again < RECOVERED_WITHIN;
         assert!(well, "{absence:?}");
         pause(1_500);
         fleet.cut_redis(1, Duration::from_secs(3));
