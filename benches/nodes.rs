@@ -4,20 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
 #![allow(unreachable_pub, dead_code, reason = "shared with the tests, which use all of it")]
 
+mod common;
 #[path = "../tests/fleet/postgres.rs"]
 mod postgres;
 #[path = "../tests/suite/support/mod.rs"]
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpResponse, HttpServer, web};
 use hookseal::demo::receiver::Keys;
 use postgres::Postgres;
 use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::{Value, json};
+use support::daemon;
 use support::daemon::{Caller, Daemon, Home, PLATFORM_KEY, Tenant, wait};
 use support::redis::Redis;
 
@@ -132,7 +132,7 @@ fn endpoints(tenant: &Tenant) -> Vec<String> {
         "key_id": "k1", "algorithm": "RSA-OAEP-256", "key_type": "RSA",
         "jwk": Keys::generate().public_jwk,
     });
-    let url = accepting();
+    let url = common::accepting();
     let register = |_| {
         let made = tenant.caller.post("/v1/webhooks/endpoints", json!({ "url": url })).ok();
         let id = made["endpoint"]["id"].as_str().unwrap();
@@ -178,18 +178,9 @@ fn publish(
     events.load(Ordering::Relaxed)
 }
 
-/// Publishes a batch, past the comparison with the OpenAPI document: it would cost more than the daemon does.
+/// Publishes a batch; answers how many events were accepted, which is all of them.
 fn accepted(caller: &Caller, batch: &Value) -> usize {
-    thread_local! {
-        static AGENT: ureq::Agent = ureq::Agent::new_with_defaults();
-    }
-    let request = ureq::http::Request::post(format!("{}/v1/platform/events/batch", caller.base))
-        .header("authorization", format!("Bearer {}", caller.key))
-        .header("content-type", "application/json")
-        .body(batch.to_string())
-        .unwrap();
-    let answer = AGENT.with(|agent| agent.run(request)).unwrap();
-    let text = answer.into_body().with_config().limit(1 << 24).read_to_string().unwrap();
+    let text = common::publish(caller, &batch.to_string());
     let accepted = text.matches("\"status\":202").count();
     assert_eq!(accepted, BATCH, "{text}");
     accepted
@@ -202,24 +193,6 @@ fn open(tenant: &Tenant) -> usize {
         tenant.caller.get(&path).json()["data"].as_array().map_or(1, Vec::len)
     };
     of("pending") + of("delivering")
-}
-
-/// A receiver that takes everything. It does not decrypt: that would cost more than all that is measured.
-fn accepting() -> String {
-    let (told, listening) = mpsc::channel();
-    std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async move {
-            let accept = async |_: web::Bytes| HttpResponse::NoContent().finish();
-            let server = HttpServer::new(move || App::new().default_service(web::to(accept)))
-                .workers(1)
-                .disable_signals()
-                .bind(("127.0.0.1", 0))
-                .unwrap();
-            told.send(server.addrs()[0]).unwrap();
-            server.run().await.unwrap();
-        });
-    });
-    format!("http://{}/hook", listening.recv().unwrap())
 }
 
 /// Processor time of a process so far.

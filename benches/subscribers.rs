@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench fails by panicking")]
 #![allow(unreachable_pub, dead_code, reason = "shared with the tests, which use all of it")]
 
+mod common;
 #[path = "../tests/suite/support/daemon.rs"]
 mod daemon;
 #[path = "../tests/suite/support/openapi.rs"]
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::web;
 use awc::error::WsProtocolError;
 use awc::ws::{Frame, Message};
 use daemon::{Daemon, Home, Tenant, wait};
@@ -137,7 +138,7 @@ impl<'a> Stage<'a> {
             "key_id": "k1", "algorithm": "RSA-OAEP-256", "key_type": "RSA",
             "jwk": Value::Object(jwk.as_ref().clone()),
         });
-        let url = accepting();
+        let url = common::accepting();
         let register = |_| {
             let made = tenant.caller.post("/v1/webhooks/endpoints", json!({ "url": url })).ok();
             let id = made["endpoint"]["id"].as_str().unwrap();
@@ -203,7 +204,8 @@ impl<'a> Stage<'a> {
                                 self.event(&format!("vs_{name}_{n}"), &targets)
                             })
                             .collect();
-                        let answer = post(&self.tenant, &json!(batch).to_string());
+                        let answer =
+                            common::publish(&self.tenant.platform, &json!(batch).to_string());
                         answers.lock().unwrap().push(answer);
                     }
                 };
@@ -275,42 +277,6 @@ impl<'a> Stage<'a> {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.map_or(0, |count| count.parse().unwrap())
     }
-}
-
-async fn accept(_: web::Bytes) -> HttpResponse {
-    HttpResponse::NoContent().finish()
-}
-
-/// A receiver that takes everything. It does not decrypt: that would cost more than all that is measured.
-fn accepting() -> String {
-    let (told, listening) = mpsc::channel();
-    std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async move {
-            let server = HttpServer::new(move || App::new().default_service(web::to(accept)))
-                .workers(1)
-                .disable_signals()
-                .bind(("127.0.0.1", 0))
-                .unwrap();
-            told.send(server.addrs()[0]).unwrap();
-            server.run().await.unwrap();
-        });
-    });
-    format!("http://{}/hook", listening.recv().unwrap())
-}
-
-/// Publishes a batch, past the comparison with the OpenAPI document: it would cost more than the daemon does.
-fn post(tenant: &Tenant, body: &str) -> String {
-    thread_local! {
-        static AGENT: ureq::Agent = ureq::Agent::new_with_defaults();
-    }
-    let url = format!("{}/v1/platform/events/batch", tenant.platform.base);
-    let request = ureq::http::Request::post(url)
-        .header("authorization", format!("Bearer {}", tenant.platform.key))
-        .header("content-type", "application/json")
-        .body(body.to_owned())
-        .unwrap();
-    let answer = AGENT.with(|agent| agent.run(request)).unwrap();
-    answer.into_body().with_config().limit(1 << 24).read_to_string().unwrap()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
