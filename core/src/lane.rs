@@ -128,6 +128,12 @@ impl Lane {
         self.paused = true;
     }
 
+    /// Attempts may start again; what became due meanwhile is in the rows.
+    pub fn resume(&mut self) {
+        self.more_in_rows |= self.paused;
+        self.paused = false;
+    }
+
     /// A delivery is due. When the queue is full, or while disabled, it stays in the rows. Answers
     /// whether it is here.
     pub fn on_due(&mut self, id: DeliveryId) -> bool {

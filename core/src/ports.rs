@@ -614,10 +614,10 @@ pub enum Blame {
 pub enum Claims {
     /// All: nobody can hold one.
     All,
-    /// Those of nodes that ended.
+    /// Those of nodes that ended; asked for by one of several nodes.
     OfTheEnded,
-    /// Those that lapsed at or before this instant.
-    LapsedBy(Timestamp),
+    /// Those of one node that lapsed at or before this instant, on that node's clock.
+    LapsedOf(NodeNumber, Timestamp),
 }
 
 /// Claims that were ended for their holders.

@@ -217,11 +217,14 @@ impl EndpointActor {
 
     /// Carries out the lane's steps until it has none.
     fn pump(&mut self, context: &mut Context<Self>) {
-        // Who speaks for his endpoint no more ends; what he flies lands as if nothing had happened.
-        self.draining |= !self.speaks();
-        if self.draining {
+        if self.is_ending() {
             self.lane.pause();
             self.lane.on_recalled(self.gate.recall());
+        } else {
+            self.lane.resume();
+        }
+        if self.is_ending() {
+            // Claims are handed back, and what flies lands as if nothing had happened.
         } else if self.settings_are_stale() {
             self.load(context);
             return;
@@ -246,6 +249,12 @@ impl EndpointActor {
         }
         self.gate.lend(self.lane.lend());
         self.rest(context);
+    }
+
+    /// Whether nothing more is to start: it was told to end, or does not speak for its endpoint. Of these
+    /// the second may pass before it has ended.
+    fn is_ending(&self) -> bool {
+        self.draining || !self.speaks()
     }
 
     /// Whether this life of this node still speaks for the endpoint.
@@ -296,6 +305,7 @@ impl EndpointActor {
                 // The endpoint is gone: what flies ends, and nothing else is left to be done.
                 None => {
                     actor.draining = true;
+                    actor.strike_out_all();
                     actor.pump(context);
                 }
             }
@@ -499,6 +509,15 @@ impl EndpointActor {
         context.spawn(struck_out.into_actor(self));
     }
 
+    /// The same for all that it keeps; goes on when the actor has ended.
+    fn strike_out_all(&mut self) {
+        let (schedule, endpoint) = (self.tools.schedule.clone(), self.endpoint.clone());
+        let ids: Vec<_> = self.leased.drain().collect();
+        if !ids.is_empty() {
+            actix::spawn(async move { drop(schedule.strike_out(&endpoint, ids).await) });
+        }
+    }
+
     /// Puts a retry into the schedule: only now, since the lane passes over what it still flies.
     fn schedule(&mut self, id: DeliveryId, at: Timestamp, context: &mut Context<Self>) {
         self.leased.remove(&id);
@@ -605,7 +624,7 @@ impl EndpointActor {
     /// Goes to sleep once nothing has been here for a while, or nothing flies while draining.
     fn rest(&mut self, context: &mut Context<Self>) {
         let now = self.tools.clock.now();
-        if self.draining {
+        if self.is_ending() {
             let idle = self.flying.is_empty() && self.settling == 0;
             if self.lane.is_drained() && idle {
                 self.end(context);

@@ -9,7 +9,7 @@ use actix::prelude::*;
 use hookseal_core::error::Result;
 use hookseal_core::limits::TALLIES_KEPT;
 use hookseal_core::ports::{Blame, Claims, Released};
-use hookseal_core::shard::Shard;
+use hookseal_core::shard::{NodeNumber, Shard};
 
 use super::Tools;
 use super::switchboard::Switchboard;
@@ -108,8 +108,14 @@ impl Actor for Janitor {
 
     fn started(&mut self, context: &mut Context<Self>) {
         let switchboard = self.switchboard.clone();
-        let release = move |tools: Tools| release_lost(tools, switchboard.clone());
-        self.every(CLAIMS_EVERY, "lost claims", Turn::OfOne, release, context);
+        let ended = switchboard.clone();
+        let release = move |tools: Tools| release_lapsed(tools, switchboard.clone());
+        self.every(CLAIMS_EVERY, "lapsed claims", Turn::OfEach, release, context);
+        let release = move |tools: Tools| {
+            let switchboard = ended.clone();
+            async move { release_of_the_ended(&tools, &switchboard).await }
+        };
+        self.every(CLAIMS_EVERY, "claims of the ended", Turn::OfOne, release, context);
         let sweep = |tools: Tools| async move { tools.store.sweep(tools.clock.now(), BATCH).await };
         self.every(SWEEP_EVERY, "expired payloads", Turn::OfOne, sweep, context);
         let history = self.history;
@@ -140,16 +146,18 @@ impl Actor for Janitor {
     }
 }
 
-/// Ends claims that lapsed, and those of nodes that ended, which are not waited for.
-async fn release_lost(tools: Tools, switchboard: Arc<Switchboard>) -> Result<usize> {
-    let lapsed = Claims::LapsedBy(tools.clock.now());
-    let released = release(&tools, &switchboard, lapsed, Blame::Delivery).await?;
-    Ok(released.max(release_of_the_ended(&tools, &switchboard).await?))
+/// Ends this node's claims that lapsed. Others end theirs, each by its own clock.
+async fn release_lapsed(tools: Tools, switchboard: Arc<Switchboard>) -> Result<usize> {
+    let lapsed = Claims::LapsedOf(tools.ownership.number(), tools.clock.now());
+    release(&tools, &switchboard, lapsed, Blame::Delivery).await
 }
 
 /// Ends claims of nodes that ended. A few that were in flight when a process died may have killed it; of
 /// many, none is suspect.
 pub async fn release_of_the_ended(tools: &Tools, switchboard: &Switchboard) -> Result<usize> {
+    if tools.ownership.number() == NodeNumber::SOLE {
+        return Ok(0);
+    }
     let blame = match tools.store.open_claims(Claims::OfTheEnded).await? {
         0 => return Ok(0),
         1..=SUSPECTS => Blame::Delivery,

@@ -9,6 +9,8 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::id::EndpointId;
 use hookseal_core::ports::{Dispatch as _, Ownership as _, Roster};
 use hookseal_core::shard::Shards;
+use hookseal_core::time::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Tools;
@@ -55,9 +57,11 @@ pub struct Member {
     leaving: bool,
     /// Endpoints that changed of late, by what is known of them.
     seen: HashMap<EndpointId, i64>,
+    /// When it last looked.
+    looked_at: Timestamp,
     renewed_at: Instant,
-    workload: Workload,
-    counted_at: Instant,
+    /// How much there is to do, as it was last counted.
+    workload: Arc<Mutex<Workload>>,
 }
 
 impl std::fmt::Debug for Member {
@@ -72,14 +76,13 @@ impl Member {
     /// # Errors
     /// [`Error::Unavailable`] when the database is.
     pub async fn join(parts: MemberParts) -> Result<Self> {
-        let now = Instant::now();
         let mut member = Self {
+            looked_at: parts.tools.clock.now(),
             parts,
             leaving: false,
             seen: HashMap::new(),
-            renewed_at: now,
-            workload: Workload::default(),
-            counted_at: now,
+            renewed_at: Instant::now(),
+            workload: Arc::default(),
         };
         member.begin().await?;
         Ok(member)
@@ -91,11 +94,12 @@ impl Member {
         let number = roster.join(card, *lease).await?;
         holdings.begin(number);
         tracing::info!(%number, "joined");
-        self.renew().await
+        self.beat().await
     }
 
     /// Keeps the lease, until every [`Membership`] is gone; answers what it is told meanwhile.
     async fn run(mut self, mut told: mpsc::Receiver<Told>) {
+        self.count();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -114,7 +118,7 @@ impl Member {
                 },
             }
             let round = match self.renewed_at.elapsed() >= self.parts.lease / BEATS {
-                true => self.renew().await,
+                true => self.beat().await,
                 false => self.look().await,
             };
             if let Err(error) = round {
@@ -141,29 +145,33 @@ impl Member {
         }
     }
 
-    async fn renew(&mut self) -> Result<()> {
-        if self.counted_at.elapsed() >= COUNT_EVERY {
-            self.counted_at = Instant::now();
-            let lag = self.parts.stager.lag();
-            self.workload = Workload { lag, ..self.parts.switchboard.workload().await };
-        }
-        self.beat().await
+    /// Counts what there is to do now and then, in a task of its own: it asks every actor, and the lease
+    /// must not wait for them.
+    fn count(&self) {
+        let counted = Arc::downgrade(&self.workload);
+        let (stager, switchboard) = (self.parts.stager.clone(), self.parts.switchboard.clone());
+        actix::spawn(async move {
+            while let Some(workload) = counted.upgrade() {
+                *workload.lock() = Workload { lag: stager.lag(), ..switchboard.workload().await };
+                drop(workload);
+                tokio::time::sleep(COUNT_EVERY).await;
+            }
+        });
     }
 
     async fn beat(&mut self) -> Result<()> {
         let leaving = self.leaving;
         let MemberParts { roster, holdings, lease, clock, tools, switchboard, .. } = &self.parts;
         let asked = Instant::now();
-        let beat = Beat { lease: *lease, leaving, workload: self.workload };
+        let beat = Beat { lease: *lease, leaving, workload: *self.workload.lock() };
         let renewal = roster.renew(holdings.number(), &beat).await?;
         let Neighbourhood { now, owners, serving, give, ended } = match renewal {
             Renewal::Renewed(neighbourhood) => neighbourhood,
             Renewal::Ended if leaving => return Ok(()),
             Renewal::Ended => {
                 tracing::warn!("this node was out of sight for too long: it begins anew");
-                let lost = holdings.held();
                 holdings.let_go(Shards::ALL);
-                switchboard.shards_changed(Shards::NONE, lost);
+                switchboard.shards_changed(Shards::NONE, Shards::ALL);
                 return Box::pin(self.begin()).await;
             }
         };
@@ -178,14 +186,18 @@ impl Member {
             holdings.let_go(given);
             switchboard.shards_changed(Shards::NONE, given);
             tracing::info!(shards = given.len(), "giving shards away");
-            roster.give(holdings.number(), &give).await?;
+            if let Err(error) = roster.give(holdings.number(), &give).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "shards not given away");
+            }
         }
         if !ended.is_empty() {
             tracing::warn!(nodes = ended.len(), "nodes are gone");
-            while release_of_the_ended(tools, switchboard).await? > 0 {}
-            for writer in ended.iter().flatten() {
-                tools.feed.bury(writer);
-            }
+            ended.iter().flatten().for_each(|writer| tools.feed.bury(writer));
+            // It may take longer than the lease runs; what is left of it is the janitor's.
+            let (tools, switchboard) = (tools.clone(), switchboard.clone());
+            actix::spawn(async move {
+                while let Ok(1..) = release_of_the_ended(&tools, &switchboard).await {}
+            });
         }
         if give.is_empty() {
             self.learn(owners);
@@ -196,7 +208,9 @@ impl Member {
     async fn look(&mut self) -> Result<()> {
         let MemberParts { roster, holdings, tools, switchboard, .. } = &self.parts;
         let asked = Instant::now();
-        let since = tools.clock.now().minus(LOOK_BACK);
+        // Since the last look, and a little more: what was begun before it may be committed after it.
+        let now = tools.clock.now();
+        let since = now.min(self.looked_at).minus(LOOK_BACK);
         let Look { owners, changed, revoked } = roster.look(since).await?;
         for (endpoint, revision) in &changed {
             if self.seen.get(endpoint) != Some(revision) {
@@ -206,6 +220,7 @@ impl Member {
         for (endpoint, id) in revoked {
             switchboard.revoked(&endpoint, vec![id]);
         }
+        self.looked_at = now;
         holdings.inform(asked);
         self.seen = changed.into_iter().collect();
         self.learn(owners);

@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::endpoint::{
-    Deliver, Drain, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot,
+    Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot,
 };
 use super::supervisor::{Start, Supervisor};
 
@@ -232,7 +232,12 @@ impl Dispatch for Switchboard {
         if bytes > RESERVED_BYTES || self.closed.load(Ordering::Acquire) {
             return None;
         }
-        let gate = self.lines.read().get(endpoint)?.gate.clone();
+        if !self.speaks_for(endpoint) {
+            return None;
+        }
+        // An actor of a former life of this node would claim under its number, and be refused.
+        let line = self.lines.read().get(endpoint)?.clone();
+        let gate = line.token.is_of(self.ownership.number()).then(|| line.gate.clone())?;
         let memory = self.memory.take(bytes)?;
         let place = gate.reserve(self.clock.now(), self.attempt_timeout)?;
         Some(place.holding(memory))
@@ -281,8 +286,8 @@ impl Dispatch for Switchboard {
             let lines = self.lines.read();
             let leaving = lines.iter().filter(|(endpoint, _)| lost.hold(endpoint));
             for (_, line) in leaving {
-                // One that does not hear it sees for itself that it speaks for nobody.
-                let _ = line.address.try_send(Drain { hard: false });
+                // Woken, it sees for itself that it does not speak for its endpoint.
+                let _ = line.address.try_send(Reconfigure);
             }
         }
         if !gained.is_empty() {

@@ -329,7 +329,10 @@ impl Writer {
                     self.outbox.put(Parcel::Break);
                     break;
                 }
-                Err(_) => connection = self.connected().await,
+                Err(_) => {
+                    tokio::time::sleep(PAUSE).await;
+                    connection = self.connected().await;
+                }
             }
         }
         let mut sequence = 0_u64;

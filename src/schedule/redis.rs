@@ -225,7 +225,10 @@ impl RedisSchedule {
         }
         let (due, strangers): (Vec<_>, Vec<_>) = members
             .chunks(2)
-            .map(|entry| due(&entry[0], &entry[1]).ok_or(&entry[0]))
+            .map(|entry| {
+                let ours = |due: &Due| Shard::of(&due.endpoint_id) == shard;
+                due(&entry[0], &entry[1]).filter(ours).ok_or(&entry[0])
+            })
             .partition(Result::is_ok);
         let strangers: Vec<_> = strangers.into_iter().filter_map(Result::err).collect();
         if !strangers.is_empty() {
@@ -422,5 +425,8 @@ impl Schedule for RedisSchedule {
     fn uncover(&self, until: Timestamp) {
         let mut known = self.known.lock();
         known.covers_until = known.covers_until.min(until);
+        drop(known);
+        // There may be shards that nobody has looked at yet.
+        self.changed.notify_one();
     }
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use hookseal_core::cluster::{
     Beat, Look, Neighbourhood, Node, NodeCard, Owners, Renewal, Roll, ShardState, Workload,
 };
+use hookseal_core::delivery::ClaimToken;
 use hookseal_core::error::Result;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::ports::Roster;
@@ -53,6 +54,8 @@ impl SqlRoster {
             return Ok(Renewal::Ended);
         }
         let ended = end_late(&tx, now).await?;
+        let over = node::Column::EndedAtMs.lt(now.minus(SHOWN).as_ms());
+        node::Entity::delete_many().filter(over).exec(&tx).await?;
         let nodes = node::Entity::find().filter(node::Column::EndedAtMs.is_null()).all(&tx).await?;
         let standings: Vec<_> =
             nodes.iter().map(|node| (NodeNumber(node.number), standing(node, now))).collect();
@@ -119,14 +122,14 @@ async fn renew(
     Ok(renewed.rows_affected > 0)
 }
 
-/// Ends nodes whose lease ran out; answers their names in the feed.
+/// Ends nodes whose lease ran out; answers their names in the feed. Whose row is being written is not late.
 async fn end_late(
     tx: &DatabaseTransaction,
     now: Timestamp,
 ) -> Result<Vec<Option<String>>, Failure> {
     let text = "UPDATE nodes SET ended_at_ms = $1 WHERE number IN (
             SELECT number FROM nodes WHERE ended_at_ms IS NULL AND lease_until_ms < $1
-            ORDER BY number FOR UPDATE
+            ORDER BY number FOR UPDATE SKIP LOCKED
         ) RETURNING feed_writer";
     let rows = tx.query_all_raw(sql(tx, text.to_owned(), vec![now.as_ms().into()])).await?;
     let ended = rows.iter().map(|row| row.try_get_by_index(0));
@@ -195,7 +198,13 @@ impl Roster for SqlRoster {
             let number = row.map(|row| row.try_get_by_index(0)).transpose()?;
             Ok::<_, Failure>(NodeNumber(number.unwrap_or_default()))
         };
-        self.heard(join).await
+        let number = self.heard(join).await?;
+        // In a token it would look like a node that is alone.
+        if number.0 & ClaimToken::NODE_MASK == NodeNumber::SOLE.0 {
+            self.end(number).await?;
+            return self.join(card, lease).await;
+        }
+        Ok(number)
     }
 
     async fn renew(&self, me: NodeNumber, beat: &Beat) -> Result<Renewal> {

@@ -360,9 +360,13 @@ fn pending() -> Select<delivery::Entity> {
 fn claimed(which: Claims) -> Select<delivery::Entity> {
     use delivery::Column::{ClaimExpiresAtMs, ClaimToken as Token, Status as StatusColumn};
     let open = delivery::Entity::find().filter(StatusColumn.eq(Status::Delivering.as_str()));
+    let lowest = 1_i64 << ClaimToken::RANDOM_BITS;
+    let node = || Expr::col((delivery::Entity, Token)).div(lowest);
     match which {
         Claims::All => open,
-        Claims::LapsedBy(instant) => open.filter(ClaimExpiresAtMs.lte(instant.as_ms())),
+        Claims::LapsedOf(holder, instant) => open
+            .filter(ClaimExpiresAtMs.lte(instant.as_ms()))
+            .filter(node().eq(holder.0 & ClaimToken::NODE_MASK)),
         Claims::OfTheEnded => {
             let mask = ClaimToken::NODE_MASK;
             let serving = Query::select()
@@ -370,10 +374,9 @@ fn claimed(which: Claims) -> Select<delivery::Entity> {
                 .from(node::Entity)
                 .and_where(node::Column::EndedAtMs.is_null())
                 .to_owned();
-            // The only node of a database has no row.
-            let lowest = 1_i64 << ClaimToken::RANDOM_BITS;
-            let node = || Expr::col((delivery::Entity, Token)).div(lowest);
-            open.filter(node().ne(0)).filter(node().not_in_subquery(serving))
+            // One that was alone and died has no row: others are there only after it.
+            let several = Expr::exists(serving.clone());
+            open.filter(node().not_in_subquery(serving)).filter(node().ne(0).or(several))
         }
     }
 }

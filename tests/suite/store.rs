@@ -17,7 +17,7 @@ use hookseal_core::ports::{
 };
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionReason};
 use hookseal_core::retry::RetrySchedule;
-use hookseal_core::shard::Shards;
+use hookseal_core::shard::{NodeNumber, Shards};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery_attempt, sealed_payload};
 use sea_orm::EntityTrait;
@@ -81,7 +81,7 @@ async fn claimed(bench: &Bench, delivery: &Delivery, token: i64, now: Timestamp)
 
 /// Ends claims that lapsed by `now`; answers how many.
 async fn released(bench: &Bench, now: Timestamp) -> usize {
-    let which = Claims::LapsedBy(now);
+    let which = Claims::LapsedOf(NodeNumber::SOLE, now);
     bench.store.release(which, now, 10, Blame::Delivery).await.unwrap().claims
 }
 
