@@ -131,7 +131,6 @@ impl Foundation {
         let (per_minute, now) = (config.requests_per_minute, self.clock.now());
         match &config.redis {
             Some(link) => {
-                // The lock on the database lets in no second daemon.
                 let link = link.clone();
                 Arc::new(RedisThrottle::start(link, per_minute, serving, now, &self.runtime))
             }
