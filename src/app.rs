@@ -11,9 +11,8 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
-use async_trait::async_trait;
 use hookseal_core::admin::{Admin, AdminParts};
-use hookseal_core::cluster::{Cluster, Node, NodeCard, Roll, ShardState, Workload};
+use hookseal_core::cluster::{Cluster, NodeCard};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
@@ -21,7 +20,6 @@ use hookseal_core::ports::{
     Blame, Claims, Clock, DeliveryRules, Dispatch, Feed, Ownership, Rights, Roster, Schedule,
     Sealer, Secret, Store, Throttle, Vault,
 };
-use hookseal_core::shard::{NodeNumber, SHARDS, Shard, Standing};
 use hookseal_core::throttle::LocalThrottle;
 use hookseal_core::time::Timestamp;
 
@@ -34,6 +32,7 @@ use crate::actors::supervisor::{DrainAll, Supervisor};
 use crate::actors::switchboard::Switchboard;
 use crate::api::{self, Api, KnownKeys, Lives, Meter, Readiness};
 use crate::clock::AnchoredClock;
+use crate::cluster::{Nodes, OnlyNode};
 use crate::config::{Config, make_data_dir};
 use crate::courier::tls_config;
 use crate::crypto::SystemEntropy;
@@ -180,45 +179,6 @@ async fn roster(
     let Some(roster) = connections.roster() else { return Ok(None) };
     set_clock(&clock, &roster).await?;
     Ok(Some(Arc::new(roster)))
-}
-
-/// The nodes that share a database, as their rows say; none where nobody says so.
-struct Nodes(Option<Arc<dyn Roster>>);
-
-#[async_trait]
-impl Cluster for Nodes {
-    async fn roll(&self) -> Result<Roll> {
-        match &self.0 {
-            Some(roster) => roster.roll().await,
-            None => Ok(Roll::default()),
-        }
-    }
-}
-
-/// What the only node of a database sees: itself.
-struct OnlyNode {
-    card: NodeCard,
-    started_at: Timestamp,
-    switchboard: Arc<Switchboard>,
-    stager: Arc<Stager>,
-}
-
-#[async_trait]
-impl Cluster for OnlyNode {
-    async fn roll(&self) -> Result<Roll> {
-        let number = NodeNumber::SOLE;
-        let node = Node {
-            number,
-            card: self.card.clone(),
-            started_at: self.started_at,
-            lease_until: None,
-            standing: Standing::Serving,
-            shards: usize::from(SHARDS),
-            workload: Workload { lag: self.stager.lag(), ..self.switchboard.workload().await },
-        };
-        let shards = Shard::all().map(|shard| ShardState { shard, owner: Some(number), epoch: 0 });
-        Ok(Roll { nodes: vec![node], shards: shards.collect() })
-    }
 }
 
 async fn connect(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Connections> {
