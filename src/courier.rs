@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use actix_tls::connect::{Connector as TcpConnector, Resolve, Resolver};
 use awc::error::{ConnectError, SendRequestError};
-use awc::http::{StatusCode, Version, header};
+use awc::http::header::{self, HeaderName, HeaderValue};
+use awc::http::{StatusCode, Uri, Version};
 use awc::{Client, Connector};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -21,7 +22,12 @@ use hookseal_core::target::TargetRules;
 use hookseal_core::time::Timestamp;
 
 use crate::clock::wall_seconds;
-use crate::crypto::sign::signature;
+use crate::crypto::sign::Signer;
+
+const USER_AGENT: &str = concat!("Hookseal/", env!("CARGO_PKG_VERSION"));
+const DELIVERY_ID: HeaderName = HeaderName::from_static("x-kayle-delivery-id");
+const EVENT: HeaderName = HeaderName::from_static("x-kayle-event");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-kayle-signature");
 
 /// How long a name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,18 +39,25 @@ const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// … and how long any: after that a changed name is judged again.
 const LIFETIME: Duration = Duration::from_secs(75);
 
-/// What is sent and where.
-#[derive(Clone, Debug)]
-pub struct Letter {
-    /// Target, as registered.
-    pub url: String,
-    /// The compact JWE.
-    pub sealed: Bytes,
-    /// Key of the signature.
-    pub secret: Secret,
+/// What all attempts to one endpoint have in common: where they go, and what signs them. Made once for
+/// each change of its settings.
+#[derive(Debug)]
+pub struct Address {
+    /// None where nothing may be sent to.
+    target: Option<Uri>,
+    signer: Signer,
 }
 
-/// Sends letters; one an arbiter, with its own kept-alive connections.
+impl Address {
+    /// The address of an endpoint with the target `url`, as it was registered.
+    pub fn new(rules: &TargetRules, url: &str, secret: Secret) -> Self {
+        let judged = rules.judge_url(url).ok();
+        let target = judged.and_then(|url| url.as_str().parse().ok());
+        Self { target, signer: Signer::new(&secret) }
+    }
+}
+
+/// Sends sealed payloads; one an arbiter, with its own kept-alive connections.
 pub struct Courier {
     client: RefCell<Client>,
     tls: Arc<rustls::ClientConfig>,
@@ -89,11 +102,18 @@ impl Courier {
     }
 
     /// Makes one attempt, within the deadline over the whole exchange.
-    pub async fn send(&self, delivery: &Delivery, letter: &Letter, now: Timestamp) -> Outcome {
-        let Ok(url) = self.rules.judge_url(&letter.url) else {
+    pub async fn send(
+        &self,
+        delivery: &Delivery,
+        sealed: Bytes,
+        address: &Address,
+        now: Timestamp,
+    ) -> Outcome {
+        let Some(target) = &address.target else {
             return Outcome::Faulted(ErrorKind::TargetBlocked);
         };
-        let exchange = self.exchange(url.as_str(), delivery, letter, now);
+        let signature = address.signer.sign(wall_seconds(), &sealed);
+        let exchange = self.exchange(target.clone(), delivery, sealed, signature, now);
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(kind)) => Outcome::Faulted(kind),
@@ -103,21 +123,21 @@ impl Courier {
 
     async fn exchange(
         &self,
-        url: &str,
+        target: Uri,
         delivery: &Delivery,
-        letter: &Letter,
+        sealed: Bytes,
+        signature: String,
         now: Timestamp,
     ) -> Result<Outcome, ErrorKind> {
-        let signature = signature(&letter.secret, wall_seconds(), &letter.sealed);
-        let request = self.client.borrow().post(url);
+        let request = self.client.borrow().post(target);
         let mut answer = request
             .no_decompress()
-            .insert_header((header::CONTENT_TYPE, "application/jose"))
-            .insert_header((header::USER_AGENT, concat!("Hookseal/", env!("CARGO_PKG_VERSION"))))
-            .insert_header(("x-kayle-delivery-id", delivery.id.as_str()))
-            .insert_header(("x-kayle-event", &*delivery.event_type))
-            .insert_header(("x-kayle-signature", signature))
-            .send_body(letter.sealed.clone())
+            .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/jose")))
+            .insert_header((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)))
+            .insert_header((DELIVERY_ID, delivery.id.as_str()))
+            .insert_header((EVENT, &*delivery.event_type))
+            .insert_header((SIGNATURE, signature))
+            .send_body(sealed)
             .await
             .map_err(|error| kind_of(&error))?;
         let status = answer.status();

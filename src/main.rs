@@ -6,6 +6,10 @@ use clap::Parser as _;
 use hookseal::cli::{self, Cli};
 use hookseal::config::Config;
 
+/// Every delivery makes and drops a few dozen small things, on threads that hand them to each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match Config::load().and_then(|config| cli::run(cli, config)) {

@@ -1,8 +1,10 @@
 //! One attempt from start to record, as a task of its own.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hookseal_core::delivery::{Attempt, ClaimToken, Delivery};
 use hookseal_core::outcome::{Outcome, Verdict};
 use hookseal_core::ports::Settlement;
@@ -10,7 +12,7 @@ use hookseal_core::retention::RetentionHours;
 use hookseal_core::time::Timestamp;
 
 use super::{STORE_PAUSE, Tools};
-use crate::courier::{Courier, Letter};
+use crate::courier::{Address, Courier};
 use crate::metrics;
 
 /// What an attempt sets out with.
@@ -20,7 +22,9 @@ pub(super) struct Mission {
     /// The claimed row.
     pub(super) delivery: Delivery,
     /// What to send.
-    pub(super) letter: Letter,
+    pub(super) sealed: Bytes,
+    /// Where to, and under whose name.
+    pub(super) address: Arc<Address>,
     /// What the endpoint keeps after a final failure.
     pub(super) retention: RetentionHours,
 }
@@ -46,10 +50,10 @@ pub(super) async fn attempt(
     mission: Mission,
     landed: &Cell<bool>,
 ) -> Landing {
-    let Mission { token, delivery, letter, retention } = mission;
+    let Mission { token, delivery, sealed, address, retention } = mission;
     let started = tools.clock.now();
     let in_flight = InFlight::count();
-    let outcome = courier.send(&delivery, &letter, started).await;
+    let outcome = courier.send(&delivery, sealed, &address, started).await;
     drop(in_flight);
     landed.set(true);
     let now = tools.clock.now();

@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::endpoint::{
-    Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot,
+    Cargo, Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot,
 };
 use super::supervisor::{Start, Supervisor};
 
@@ -211,20 +211,26 @@ impl Switchboard {
         self.supervisor.get().is_some_and(|supervisor| supervisor.try_send(start).is_ok())
     }
 
-    fn deliver(&self, endpoint: &EndpointId, claimed: Claimed, place: Reservation) {
-        let Some(line) = self.line(endpoint).filter(|line| line.token == place.token()) else {
-            // The actor died between reservation and commit. The claim lapses by itself.
-            return;
-        };
-        let deliver = Deliver { claimed, memory: place.redeem() };
-        if let Err(SendError::Full(deliver)) = line.address.try_send(deliver) {
+    fn deliver(&self, endpoint: &EndpointId, claimed: Vec<(Claimed, Reservation)>) {
+        // Where the actor died between reservation and commit, the claims lapse by themselves.
+        let Some(line) = self.line(endpoint) else { return };
+        let mine = claimed.into_iter().filter(|(_, place)| place.token() == line.token);
+        let cargo = mine.map(|(claimed, place)| Cargo { claimed, memory: place.redeem() });
+        if let Err(SendError::Full(deliver)) = line.address.try_send(Deliver(cargo.collect())) {
             // The window bounds what is reserved, so that this one may go beyond the mailbox's.
             let sent = line.address.clone().try_send(deliver);
             if sent.is_err() {
-                tracing::error!(%endpoint, "a reserved delivery was not passed on");
+                tracing::error!(%endpoint, "reserved deliveries were not passed on");
             }
         }
     }
+}
+
+/// What goes to one actor at once.
+#[derive(Default)]
+struct Mail {
+    due: Vec<DeliveryId>,
+    claimed: Vec<(Claimed, Reservation)>,
 }
 
 impl Dispatch for Switchboard {
@@ -244,13 +250,20 @@ impl Dispatch for Switchboard {
     }
 
     fn hand_over(&self, deliveries: Vec<HandOver>) {
+        let mut mails: HashMap<EndpointId, Mail> = HashMap::new();
         for HandOver { delivery, claimed } in deliveries {
-            let endpoint = delivery.endpoint_id.clone();
+            let mail = mails.entry(delivery.endpoint_id.clone()).or_default();
             match claimed {
-                Some((sealed, place)) => {
-                    self.deliver(&endpoint, Claimed { delivery, sealed }, place)
-                }
-                None => self.enqueue(&endpoint, Enqueue { ids: vec![delivery.id], leased: false }),
+                Some((sealed, place)) => mail.claimed.push((Claimed { delivery, sealed }, place)),
+                None => mail.due.push(delivery.id),
+            }
+        }
+        for (endpoint, Mail { due, claimed }) in mails {
+            if !claimed.is_empty() {
+                self.deliver(&endpoint, claimed);
+            }
+            if !due.is_empty() {
+                self.enqueue(&endpoint, Enqueue { ids: due, leased: false });
             }
         }
     }

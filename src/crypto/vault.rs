@@ -211,11 +211,11 @@ impl Vault for KeyVault {
     }
 
     fn hash_api_key(&self, key: &str) -> String {
-        hmac_hex(self.api_keys.bytes.as_slice(), &[key.as_bytes()])
+        hmac_hex(self.api_keys.bytes.as_slice(), key.as_bytes())
     }
 
     fn fingerprint(&self, canonical: &str) -> String {
-        hmac_hex(self.fingerprints.bytes.as_slice(), &[canonical.as_bytes()])
+        hmac_hex(self.fingerprints.bytes.as_slice(), canonical.as_bytes())
     }
 }
 

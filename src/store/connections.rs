@@ -23,6 +23,8 @@ const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// How long nobody may answer before connections are replaced, and how often they are at most.
 const SILENCE: Duration = Duration::from_secs(4);
 const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(8);
+/// Transactions of the ledger that a PostgreSQL runs at once.
+const LEDGER_CONNECTIONS: u32 = 2;
 /// Name of the database file in the data directory.
 const SQLITE_FILE: &str = "hookseal.sqlite3";
 /// Key of the advisory lock that keeps a PostgreSQL database to one node.
@@ -66,7 +68,7 @@ impl Pools {
             writer: pool,
             // Statistics of queue-like tables lag, and a sequential scan is then one bad guess away.
             ledger: open(
-                1,
+                LEDGER_CONNECTIONS,
                 &[("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")],
             )
             .await?,
@@ -263,6 +265,11 @@ impl Connections {
     /// Connections for changes that are not the ledger's.
     pub(super) fn writer(&self) -> DatabaseConnection {
         self.0.pools.read().writer.clone()
+    }
+
+    /// How many transactions of the ledger may run at once: SQLite has one writer.
+    pub(super) fn ledger_connections(&self) -> u32 {
+        if self.0.postgres_url.is_some() { LEDGER_CONNECTIONS } else { 1 }
     }
 
     pub(super) fn ledger(&self) -> DatabaseConnection {

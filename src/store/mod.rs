@@ -183,6 +183,8 @@ fn broken_row(error: DbErr) -> Error {
 enum Failure {
     Driver(DbErr),
     Ours(Error),
+    /// A claim that was taken for standing does not: the transaction is to be run again by somebody who asks.
+    Mistrust,
 }
 
 impl Failure {
@@ -211,7 +213,7 @@ impl Failure {
             | Self::Driver(DbErr::Query(RuntimeErr::SqlxError(error))) => {
                 Some(error.as_database_error()?.code().unwrap_or_default().into_owned())
             }
-            Self::Driver(_) | Self::Ours(_) => None,
+            Self::Driver(_) | Self::Ours(_) | Self::Mistrust => None,
         }
     }
 }
@@ -233,6 +235,7 @@ impl From<Failure> for Error {
         match failure {
             Failure::Driver(error) => unavailable(error),
             Failure::Ours(error) => error,
+            Failure::Mistrust => Self::Broken { what: "a claim", source: None },
         }
     }
 }

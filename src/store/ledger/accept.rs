@@ -1,20 +1,18 @@
 //! Accepting: events, the sessions they end, their deliveries and sealed payloads, as multi-row
 //! inserts. What conflicts is not inserted, and neither is what depends on it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hookseal_core::error::Error;
 use hookseal_core::id::EventId;
 use hookseal_core::ports::{Acceptance, Accepted, NewDelivery};
-use hookseal_entity::{delivery, event, organization, sealed_payload};
-use sea_orm::sea_query::{OnConflict, Query, SimpleExpr};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel,
-    QueryFilter,
-};
+use hookseal_entity::event;
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
 use super::fence::Standing;
-use super::{INSERT_ROWS, sessions};
+use super::given::Given;
+use super::given::Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
+use super::sessions;
 use crate::store::Failure;
 use crate::store::directory::record;
 use crate::store::news::News;
@@ -30,29 +28,28 @@ pub(super) async fn accept(
     if acceptances.is_empty() {
         return Ok(Vec::new());
     }
-    let organizations = organizations(tx, acceptances).await?;
+    let audiences = audiences(tx, acceptances).await?;
     let mut verdicts: Vec<Option<Accepted>> = Vec::with_capacity(acceptances.len());
     for acceptance in acceptances {
-        let known = organizations.get(acceptance.event.organization_id.as_str());
-        verdicts.push(match known {
+        verdicts.push(match audiences.get(acceptance.event.organization_id.as_str()) {
             None => Some(Accepted::NoOrganization),
-            Some(organization) if organization.frozen_at_ms.is_some() => Some(Accepted::Frozen),
+            Some(audience) if audience.frozen => Some(Accepted::Frozen),
             Some(_) => None,
         });
     }
     // A repetition is answered before anything else can refuse it.
     let events = undecided(acceptances, &verdicts);
-    let inserted = insert_events(tx, &events).await?;
+    let missing = insert_events(tx, &events).await?;
     for (i, acceptance) in acceptances.iter().enumerate() {
-        if verdicts[i].is_none() && !inserted.contains(acceptance.event.id.as_str()) {
+        if verdicts[i].is_none() && missing.contains(acceptance.event.id.as_str()) {
             verdicts[i] = Some(repeated(tx, acceptance).await?);
         }
     }
     let mut traces: Vec<String> = Vec::new();
     for (verdict, acceptance) in verdicts.iter_mut().zip(acceptances) {
-        let known = organizations.get(acceptance.event.organization_id.as_str());
-        let audience = known.is_some_and(|o| o.audience_version == acceptance.audience_version);
-        if verdict.is_none() && !(audience && standing.may_accept(acceptance)) {
+        let audience = audiences.get(acceptance.event.organization_id.as_str());
+        let current = audience.is_some_and(|a| a.version == acceptance.audience_version);
+        if verdict.is_none() && !(current && standing.may_accept(acceptance)) {
             *verdict = Some(Accepted::Stale);
             traces.push(acceptance.event.id.to_string());
         }
@@ -87,62 +84,81 @@ fn undecided<'a>(
     pairs.filter(|(_, verdict)| verdict.is_none()).map(|(acceptance, _)| *acceptance).collect()
 }
 
-async fn organizations(
-    tx: &DatabaseTransaction,
-    acceptances: &[&Acceptance],
-) -> Result<HashMap<String, organization::Model>, DbErr> {
-    let ids: HashSet<&str> =
-        acceptances.iter().map(|acceptance| acceptance.event.organization_id.as_str()).collect();
-    let rows = organization::Entity::find()
-        .filter(organization::Column::Id.is_in(ids))
-        .filter(organization::Column::DeletedAtMs.is_null())
-        .all(tx)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
+/// What an organization's row says to a publish.
+struct Audience {
+    version: i64,
+    frozen: bool,
 }
 
-/// Inserts what conflicts with nothing; answers the ids that were inserted.
-async fn insert_events(
+async fn audiences(
     tx: &DatabaseTransaction,
     acceptances: &[&Acceptance],
-) -> Result<HashSet<String>, DbErr> {
-    let mut inserted = HashSet::with_capacity(acceptances.len());
-    for chunk in acceptances.chunks(INSERT_ROWS) {
-        let mut insert = Query::insert();
-        insert
-            .into_table(event::Entity)
-            .columns([
-                event::Column::Id,
-                event::Column::OrganizationId,
-                event::Column::EventType,
-                event::Column::TriggerType,
-                event::Column::TriggerId,
-                event::Column::SessionId,
-                event::Column::IdempotencyKey,
-                event::Column::Fingerprint,
-                event::Column::CreatedAtMs,
-            ])
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .returning_col(event::Column::Id);
-        for acceptance in chunk {
-            let Acceptance { event, session, idempotency, .. } = acceptance;
-            insert.values_panic([
-                event.id.as_str().into(),
-                event.organization_id.as_str().into(),
-                (&*event.event_type).into(),
-                (&*event.trigger_type).into(),
-                event.trigger_id.as_str().into(),
-                session.as_ref().map(|(id, _)| id.to_string()).into(),
-                idempotency.as_ref().map(|i| i.key.clone()).into(),
-                idempotency.as_ref().map(|i| i.fingerprint.clone()).into(),
-                event.created_at.as_ms().into(),
-            ] as [SimpleExpr; 9]);
-        }
-        for row in tx.query_all(&insert).await? {
-            inserted.insert(row.try_get_by_index(0)?);
+) -> Result<HashMap<String, Audience>, DbErr> {
+    let ids: BTreeSet<&str> =
+        acceptances.iter().map(|acceptance| acceptance.event.organization_id.as_str()).collect();
+    let sql = "SELECT o.id, o.audience_version, o.frozen_at_ms FROM given \
+               JOIN organizations o ON o.id = k WHERE o.deleted_at_ms IS NULL";
+    let ids = ids.into_iter().map(|id| [id.into()]);
+    let mut audiences = HashMap::new();
+    for row in Given::new([("k", Text)]).with(ids).query(tx, sql).await? {
+        let frozen = row.try_get_by_index::<Option<i64>>(2)?.is_some();
+        audiences.insert(
+            row.try_get_by_index(0)?,
+            Audience { version: row.try_get_by_index(1)?, frozen },
+        );
+    }
+    Ok(audiences)
+}
+
+/// Inserts what conflicts with nothing; answers the ids of what was not inserted.
+async fn insert_events<'a>(
+    tx: &DatabaseTransaction,
+    acceptances: &[&'a Acceptance],
+) -> Result<HashSet<&'a str>, DbErr> {
+    let columns = [
+        ("id", Text),
+        ("organization_id", Text),
+        ("event_type", Text),
+        ("trigger_type", Text),
+        ("trigger_id", Text),
+        ("session_id", TextOrNull),
+        ("idempotency_key", TextOrNull),
+        ("fingerprint", TextOrNull),
+        ("created_at_ms", Number),
+    ];
+    // In one order, so that two writers do not wait for each other; of one key the first stays first.
+    let mut by_key = acceptances.to_vec();
+    by_key.sort_by_key(|acceptance| {
+        let key = acceptance.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
+        (key, key.map(|_| &acceptance.event.organization_id))
+    });
+    let rows = by_key.iter().map(|acceptance| {
+        let Acceptance { event, session, idempotency, .. } = acceptance;
+        [
+            event.id.as_str().into(),
+            event.organization_id.as_str().into(),
+            (&*event.event_type).into(),
+            (&*event.trigger_type).into(),
+            event.trigger_id.as_str().into(),
+            session.as_ref().map(|(id, _)| id.as_str()).into(),
+            idempotency.as_ref().map(|i| i.key.as_str()).into(),
+            idempotency.as_ref().map(|i| i.fingerprint.as_str()).into(),
+            event.created_at.as_ms().into(),
+        ]
+    });
+    let inserted = Given::new(columns).with(rows).insert_new(tx, "events").await?;
+    let mut missing = HashSet::new();
+    if inserted < acceptances.len() as u64 {
+        let ids = || acceptances.iter().map(|acceptance| acceptance.event.id.as_str());
+        missing.extend(ids());
+        // Ids are never made twice: one that is there was inserted just now.
+        let sql = "SELECT e.id FROM given JOIN events e ON e.id = k";
+        let rows = Given::new([("k", Text)]).with(ids().map(|id| [id.into()]));
+        for row in rows.query(tx, sql).await? {
+            missing.remove(row.try_get_by_index::<String>(0)?.as_str());
         }
     }
-    Ok(inserted)
+    Ok(missing)
 }
 
 async fn repeated(tx: &DatabaseTransaction, acceptance: &Acceptance) -> Result<Accepted, Failure> {
@@ -165,22 +181,65 @@ async fn insert_deliveries<'a>(
     tx: &DatabaseTransaction,
     new: impl Iterator<Item = &'a NewDelivery>,
 ) -> Result<(), DbErr> {
+    let columns = [
+        ("id", Text),
+        ("organization_id", Text),
+        ("event_id", Text),
+        ("event_type", Text),
+        ("endpoint_id", Text),
+        ("encryption_key_id", TextOrNull),
+        ("status", Text),
+        ("attempt_count", Number),
+        ("last_attempt_at_ms", NumberOrNull),
+        ("last_duration_ms", NumberOrNull),
+        ("last_status_code", NumberOrNull),
+        ("last_error", TextOrNull),
+        ("next_attempt_at_ms", NumberOrNull),
+        ("payload_expires_at_ms", NumberOrNull),
+        ("retention_reason", Text),
+        ("payload_scrubbed_at_ms", NumberOrNull),
+        ("claim_token", NumberOrNull),
+        ("claim_expires_at_ms", NumberOrNull),
+        ("lost_claims", Number),
+        ("maybe_delivered", Flag),
+        ("failure_reason", TextOrNull),
+        ("created_at_ms", Number),
+        ("updated_at_ms", Number),
+    ];
     let new: Vec<_> = new.collect();
-    for chunk in new.chunks(INSERT_ROWS) {
-        let rows = chunk.iter().map(|new| delivery_row(&new.delivery).into_active_model());
-        delivery::Entity::insert_many(rows).exec_without_returning(tx).await?;
-        let payloads: Vec<_> = chunk
-            .iter()
-            .filter_map(|new| new.sealed.as_ref().map(|sealed| (new, sealed)))
-            .map(|(new, sealed)| sealed_payload::Model {
-                delivery_id: new.delivery.id.to_string(),
-                jwe: sealed.to_vec(),
-            })
-            .map(IntoActiveModel::into_active_model)
-            .collect();
-        if !payloads.is_empty() {
-            sealed_payload::Entity::insert_many(payloads).exec_without_returning(tx).await?;
-        }
-    }
-    Ok(())
+    let rows = new.iter().map(|new| {
+        let row = delivery_row(&new.delivery);
+        [
+            row.id.into(),
+            row.organization_id.into(),
+            row.event_id.into(),
+            row.event_type.into(),
+            row.endpoint_id.into(),
+            row.encryption_key_id.into(),
+            row.status.into(),
+            row.attempt_count.into(),
+            row.last_attempt_at_ms.into(),
+            row.last_duration_ms.into(),
+            row.last_status_code.into(),
+            row.last_error.into(),
+            row.next_attempt_at_ms.into(),
+            row.payload_expires_at_ms.into(),
+            row.retention_reason.into(),
+            row.payload_scrubbed_at_ms.into(),
+            row.claim_token.into(),
+            row.claim_expires_at_ms.into(),
+            row.lost_claims.into(),
+            row.maybe_delivered.into(),
+            row.failure_reason.into(),
+            row.created_at_ms.into(),
+            row.updated_at_ms.into(),
+        ]
+    });
+    Given::new(columns).with(rows).insert(tx, "deliveries").await?;
+    let payloads = new.iter().filter_map(|new| {
+        let sealed = new.sealed.as_ref()?;
+        Some([new.delivery.id.as_str().into(), sealed.to_vec().into()])
+    });
+    let columns = [("delivery_id", Text), ("jwe", Bytes)];
+    Given::new(columns).with(payloads).insert(tx, "sealed_payloads").await
 }

@@ -7,13 +7,15 @@ use hookseal_core::delivery::Status;
 use hookseal_core::id::{DeliveryId, Minter};
 use hookseal_core::ports::{Claimed, Settlement};
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{delivery, delivery_attempt, sealed_payload};
+use hookseal_entity::{delivery, delivery_attempt};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
-    IntoActiveModel, Order, QueryFilter, QueryOrder, Statement, Value,
+    ColumnTrait, DatabaseTransaction, EntityTrait, FromQueryResult, IntoActiveModel, Order,
+    QueryFilter, QueryOrder,
 };
 
-use super::{ClaimRequest, INSERT_ROWS};
+use super::ClaimRequest;
+use super::given::Given;
+use super::given::Kind::{Flag, Number, NumberOrNull, Text, TextOrNull};
 use crate::store::news::News;
 use crate::store::rows::{self, attempt_row, duration_ms};
 use crate::store::transition::{Busy, locked, write};
@@ -27,54 +29,60 @@ pub(super) async fn claim(
     claims: &[&ClaimRequest],
     news: &mut News,
 ) -> Result<HashMap<DeliveryId, Claimed>, Failure> {
-    let mut rows: Vec<Vec<Value>> = Vec::new();
-    for request in claims {
-        for id in &request.ids {
-            rows.push(vec![
-                id.as_str().into(),
-                request.claim.token.0.into(),
-                request.claim.expires_at.as_ms().into(),
-                request.now.as_ms().into(),
-            ]);
-        }
-    }
-    if rows.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let columns =
-        [("k", "text"), ("token", "bigint"), ("expires_at_ms", "bigint"), ("now_ms", "bigint")];
-    let (list, values) = values_list("c", &columns, rows);
+    let mut asked: Vec<(&DeliveryId, &ClaimRequest)> = claims
+        .iter()
+        .flat_map(|request| request.ids.iter().map(move |id| (id, *request)))
+        .collect();
+    // In one order, so that two writers do not wait for each other.
+    asked.sort_unstable_by_key(|(id, _)| *id);
+    let columns = [("k", Text), ("token", Number), ("expires_at_ms", Number), ("now_ms", Number)];
+    let rows = asked.into_iter().map(|(id, ClaimRequest { claim, now, .. })| {
+        let (token, expires_at, now) = (claim.token.0, claim.expires_at.as_ms(), now.as_ms());
+        [id.as_str().into(), token.into(), expires_at.into(), now.into()]
+    });
     let sql = format!(
-        "WITH {list} UPDATE deliveries SET status = '{delivering}', next_attempt_at_ms = NULL, \
+        "UPDATE deliveries SET status = '{delivering}', next_attempt_at_ms = NULL, \
          claim_token = c.token, claim_expires_at_ms = c.expires_at_ms, updated_at_ms = c.now_ms \
-         FROM c WHERE deliveries.id = c.k AND deliveries.status = '{pending}' \
+         FROM given AS c WHERE deliveries.id = c.k AND deliveries.status = '{pending}' \
          AND deliveries.next_attempt_at_ms <= c.now_ms \
          AND deliveries.payload_scrubbed_at_ms IS NULL RETURNING *",
         delivering = Status::Delivering.as_str(),
         pending = Status::Pending.as_str(),
     );
-    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
+    let claimed = Given::new(columns).with(rows).query(tx, &sql).await?;
+    if claimed.is_empty() {
+        return Ok(HashMap::new());
+    }
     let mut deliveries = HashMap::new();
-    for row in tx.query_all_raw(statement).await? {
+    for row in claimed {
         let model = delivery::Model::from_query_result(&row, "").map_err(broken_row)?;
         let id = model.id.clone();
         if let Some(delivery) = rows::readable(model) {
             deliveries.insert(id, delivery);
         }
     }
-    let payloads = sealed_payload::Entity::find()
-        .filter(sealed_payload::Column::DeliveryId.is_in(deliveries.keys()))
-        .all(tx)
-        .await?;
-    let mut claimed = HashMap::with_capacity(payloads.len());
-    for payload in payloads {
-        if let Some(delivery) = deliveries.remove(&payload.delivery_id) {
+    let ids = deliveries.keys().map(|id: &String| [id.as_str().into()]);
+    let payloads = Given::new([("k", Text)]).with(ids);
+    let sql = "SELECT p.delivery_id, p.jwe FROM given JOIN sealed_payloads p ON p.delivery_id = k";
+    let mut claimed = HashMap::with_capacity(deliveries.len());
+    for payload in payloads.query(tx, sql).await? {
+        if let Some(delivery) = deliveries.remove(&payload.try_get_by_index::<String>(0)?) {
             news.claimed(&delivery);
-            let sealed = Bytes::from(payload.jwe);
+            let sealed = Bytes::from(payload.try_get_by_index::<Vec<u8>>(1)?);
             claimed.insert(delivery.id.clone(), Claimed { delivery, sealed });
         }
     }
     Ok(claimed)
+}
+
+/// What is thought of the claims of a batch before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// All of them stand, as nearly always; then the number of rows written says enough. Where one does
+    /// not, nothing of the batch is to be kept.
+    AllStand,
+    /// Some may not: each row that is written is named.
+    Asks,
 }
 
 /// The ends of claims that were written.
@@ -88,30 +96,22 @@ pub(super) struct Settled {
 /// Writes the ends of claims that still stand.
 pub(super) async fn settle(
     tx: &DatabaseTransaction,
-    settlements: &[&Settlement],
+    settlements: &mut [&Settlement],
+    trust: Trust,
     minter: &Minter,
     news: &mut News,
 ) -> Result<Settled, Failure> {
-    let mut settled = HashSet::with_capacity(settlements.len());
-    for chunk in settlements.chunks(INSERT_ROWS) {
-        for row in tx.query_all_raw(settle_statement(tx, chunk)).await? {
-            settled.insert(row.try_get_by_index::<String>(0)?);
-        }
-    }
-    let stood: Vec<_> =
-        settlements.iter().filter(|s| settled.contains(s.delivery.id.as_str())).collect();
+    // In one order, so that two writers do not wait for each other.
+    settlements.sort_unstable_by_key(|settlement| &settlement.delivery.id);
+    let settled = write_ends(tx, settlements, trust).await?;
+    let (stood, missed): (Vec<&Settlement>, Vec<&Settlement>) =
+        settlements.iter().copied().partition(|s| settled.contains(s.delivery.id.as_str()));
+    let mut settled = settled.into_iter().map(ToOwned::to_owned).collect::<HashSet<_>>();
     stood.iter().for_each(|s| news.changed(&s.delivery, &s.progress));
-    let scrubbed: Vec<_> = stood
-        .iter()
-        .filter(|s| !s.progress.has_payload())
-        .map(|s| s.delivery.id.as_str())
-        .collect();
-    if !scrubbed.is_empty() {
-        sealed_payload::Entity::delete_many()
-            .filter(sealed_payload::Column::DeliveryId.is_in(scrubbed))
-            .exec(tx)
-            .await?;
-    }
+    let scrubbed =
+        stood.iter().filter(|s| !s.progress.has_payload()).map(|s| [s.delivery.id.as_str().into()]);
+    let sql = "DELETE FROM sealed_payloads WHERE delivery_id IN (SELECT k FROM given)";
+    Given::new([("k", Text)]).with(scrubbed).execute(tx, sql).await?;
     let replaced: Vec<_> = stood
         .iter()
         .filter_map(|s| {
@@ -123,8 +123,6 @@ pub(super) async fn settle(
     if !replaced.is_empty() {
         delivery_attempt::Entity::insert_many(replaced).exec_without_returning(tx).await?;
     }
-    let missed: Vec<_> =
-        settlements.iter().filter(|s| !settled.contains(s.delivery.id.as_str())).collect();
     let replacement_owed = match missed.as_slice() {
         [] => false,
         missed => {
@@ -140,13 +138,13 @@ pub(super) async fn settle(
 /// a replacing event is owed by it.
 async fn settle_revoked(
     tx: &DatabaseTransaction,
-    settlements: &[&&Settlement],
+    settlements: &[&Settlement],
     minter: &Minter,
     news: &mut News,
 ) -> Result<(Vec<String>, bool), Failure> {
     let by_id: HashMap<&str, &Settlement> = settlements
         .iter()
-        .map(|settlement| (settlement.delivery.id.as_str(), **settlement))
+        .map(|settlement| (settlement.delivery.id.as_str(), *settlement))
         .collect();
     let rows = delivery::Entity::find()
         .filter(delivery::Column::Id.is_in(by_id.keys().copied()))
@@ -168,30 +166,35 @@ async fn settle_revoked(
     Ok((rows.into_iter().map(|row| row.id.to_string()).collect(), owed))
 }
 
-fn settle_statement(tx: &DatabaseTransaction, settlements: &[&Settlement]) -> Statement {
+/// Writes the ends; answers the ids of deliveries whose claims still stood.
+async fn write_ends<'a>(
+    tx: &DatabaseTransaction,
+    settlements: &[&'a Settlement],
+    trust: Trust,
+) -> Result<HashSet<&'a str>, Failure> {
     let columns = [
-        ("k", "text"),
-        ("token", "bigint"),
-        ("status", "text"),
-        ("attempt_count", "bigint"),
-        ("last_attempt_at_ms", "bigint"),
-        ("last_duration_ms", "bigint"),
-        ("last_status_code", "bigint"),
-        ("last_error", "text"),
-        ("next_attempt_at_ms", "bigint"),
-        ("payload_expires_at_ms", "bigint"),
-        ("retention_reason", "text"),
-        ("payload_scrubbed_at_ms", "bigint"),
-        ("lost_claims", "bigint"),
-        ("maybe_delivered", "boolean"),
-        ("failure_reason", "text"),
-        ("updated_at_ms", "bigint"),
+        ("k", Text),
+        ("token", Number),
+        ("status", Text),
+        ("attempt_count", Number),
+        ("last_attempt_at_ms", NumberOrNull),
+        ("last_duration_ms", NumberOrNull),
+        ("last_status_code", NumberOrNull),
+        ("last_error", TextOrNull),
+        ("next_attempt_at_ms", NumberOrNull),
+        ("payload_expires_at_ms", NumberOrNull),
+        ("retention_reason", Text),
+        ("payload_scrubbed_at_ms", NumberOrNull),
+        ("lost_claims", Number),
+        ("maybe_delivered", Flag),
+        ("failure_reason", TextOrNull),
+        ("updated_at_ms", Number),
     ];
     let rows = settlements.iter().map(|settlement| {
         let progress = &settlement.progress;
         let attempt = progress.last_attempt;
         let ms = |at: Option<Timestamp>| at.map(Timestamp::as_ms);
-        vec![
+        [
             settlement.delivery.id.as_str().into(),
             settlement.token.0.into(),
             progress.status.as_str().into(),
@@ -210,38 +213,26 @@ fn settle_statement(tx: &DatabaseTransaction, settlements: &[&Settlement]) -> St
             progress.updated_at.as_ms().into(),
         ]
     });
-    let (list, values) = values_list("s", &columns, rows.collect());
     let assignments: Vec<_> =
         columns[2..].iter().map(|(name, _)| format!("{name} = s.{name}")).collect();
-    let sql = format!(
-        "WITH {list} UPDATE deliveries SET {}, claim_token = NULL, claim_expires_at_ms = NULL \
-         FROM s WHERE deliveries.id = s.k AND deliveries.claim_token = s.token \
-         AND deliveries.payload_scrubbed_at_ms IS NULL RETURNING deliveries.id",
+    let update = format!(
+        "UPDATE deliveries SET {}, claim_token = NULL, claim_expires_at_ms = NULL \
+         FROM given AS s WHERE deliveries.id = s.k AND deliveries.claim_token = s.token \
+         AND deliveries.payload_scrubbed_at_ms IS NULL",
         assignments.join(", "),
     );
-    Statement::from_sql_and_values(tx.get_database_backend(), sql, values)
-}
-
-/// `name(columns…) AS (VALUES (…), …)` with its parameters, sorted by key so that two writers lock
-/// rows in one order.
-fn values_list(
-    name: &str,
-    columns: &[(&str, &str)],
-    mut rows: Vec<Vec<Value>>,
-) -> (String, Vec<Value>) {
-    rows.sort_by(|a, b| format!("{:?}", a[0]).cmp(&format!("{:?}", b[0])));
-    let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
-    let mut sql = format!("{name}({}) AS (VALUES ", names.join(", "));
-    let mut values = Vec::with_capacity(rows.len() * columns.len());
-    for (i, row) in rows.into_iter().enumerate() {
-        sql.push_str(if i == 0 { "(" } else { ", (" });
-        for (j, (value, (_, kind))) in row.into_iter().zip(columns).enumerate() {
-            values.push(value);
-            let comma = if j == 0 { "" } else { ", " };
-            sql.push_str(&format!("{comma}CAST(${} AS {kind})", values.len()));
+    let ends = Given::new(columns).with(rows);
+    let all = settlements.iter().map(|settlement| settlement.delivery.id.as_str());
+    match trust {
+        Trust::AllStand => match ends.execute(tx, &update).await? {
+            written if written == settlements.len() as u64 => Ok(all.collect()),
+            _ => Err(Failure::Mistrust),
+        },
+        Trust::Asks => {
+            let returned = ends.query(tx, &format!("{update} RETURNING deliveries.id")).await?;
+            let ids = returned.iter().map(|row| row.try_get_by_index::<String>(0));
+            let stood = ids.collect::<Result<HashSet<_>, _>>()?;
+            Ok(all.filter(|id| stood.contains(*id)).collect())
         }
-        sql.push(')');
     }
-    sql.push(')');
-    (sql, values)
 }

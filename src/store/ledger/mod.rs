@@ -8,6 +8,8 @@
 mod accept;
 mod claims;
 mod fence;
+mod given;
+mod inbox;
 mod sessions;
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +22,6 @@ use hookseal_core::audit::AuditEntry;
 use hookseal_core::delivery::{Claim, Delivery, RequeueRefusal, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, EndpointId, Minter, OrganizationId};
-use hookseal_core::limits::{LEDGER_BATCH_BYTES, LEDGER_BATCH_ROWS, LEDGER_QUEUE};
 use hookseal_core::ports::{
     Acceptance, Accepted, Claimed, Dispatch, HandOver, Ledger, NewDelivery, Requeue, Settlement,
 };
@@ -28,13 +29,12 @@ use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use self::claims::Trust;
 use self::fence::Standing;
+use self::inbox::Inbox;
 use super::news::{Herald, News};
 use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
 use crate::metrics;
-
-/// Rows of one multi-row insert: 22 columns a row stay below SQLite's 32,766 bind parameters.
-const INSERT_ROWS: usize = 1000;
 
 /// How long a transaction may take: longer than the database lets any statement of it.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(12);
@@ -81,10 +81,12 @@ impl Write {
     }
 }
 
-/// Starts the writing task.
+/// Starts the writing tasks, one a connection.
 pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> Queue {
-    let (sender, receiver) = mpsc::channel(LEDGER_QUEUE);
-    runtime.spawn(writer.write_batches(receiver));
+    let (sender, inbox) = Inbox::open();
+    for _ in 0..writer.connections.ledger_connections() {
+        runtime.spawn(writer.clone().write_batches(inbox.clone()));
+    }
     Queue(sender)
 }
 
@@ -137,6 +139,7 @@ impl Ledger for SqlStore {
 }
 
 /// Writes batch after batch.
+#[derive(Clone)]
 pub(super) struct Writer {
     pub(super) connections: Connections,
     pub(super) dispatch: Arc<dyn Dispatch>,
@@ -145,30 +148,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    async fn write_batches(self, mut queue: mpsc::Receiver<Write>) {
-        let mut first = queue.recv().await;
-        while let Some(write) = first.take() {
-            let (mut rows, mut bytes) = (write.rows(), write.bytes());
-            let mut batch = vec![write];
-            while rows < LEDGER_BATCH_ROWS && bytes < LEDGER_BATCH_BYTES {
-                let Ok(write) = queue.try_recv() else { break };
-                if rows + write.rows() > LEDGER_BATCH_ROWS
-                    || bytes + write.bytes() > LEDGER_BATCH_BYTES
-                {
-                    first = Some(write);
-                    break;
-                }
-                rows += write.rows();
-                bytes += write.bytes();
-                batch.push(write);
-            }
-            metrics::LEDGER_BATCH_ROWS.observe(rows as f64);
+    async fn write_batches(self, inbox: Arc<Inbox>) {
+        while let Some(mut batch) = inbox.next().await {
+            metrics::LEDGER_BATCH_ROWS.observe(batch.rows as f64);
             let timer = metrics::LEDGER_COMMIT_SECONDS.start_timer();
-            self.write_batch(batch).await;
+            self.write_batch(std::mem::take(&mut batch.writes)).await;
             timer.observe_duration();
-            if first.is_none() {
-                first = queue.recv().await;
-            }
         }
     }
 
@@ -200,18 +185,19 @@ impl Writer {
     }
 
     async fn commit(&self, batch: &[Write]) -> Result<BatchOutcome, Failure> {
-        let mut tries = 0;
+        let (mut tries, mut trust) = (0, Trust::AllStand);
         loop {
-            let commit = tokio::time::timeout(COMMITTED_WITHIN, self.try_commit(batch));
+            let commit = tokio::time::timeout(COMMITTED_WITHIN, self.try_commit(batch, trust));
             let silence = |silence| Err(Error::unavailable("the database", silence).into());
             match commit.await.unwrap_or_else(silence) {
+                Err(Failure::Mistrust) if trust == Trust::AllStand => trust = Trust::Asks,
                 Err(failure) if tries < CONFLICT_RETRIES && failure.is_conflict() => tries += 1,
                 result => return result,
             }
         }
     }
 
-    async fn try_commit(&self, batch: &[Write]) -> Result<BatchOutcome, Failure> {
+    async fn try_commit(&self, batch: &[Write], trust: Trust) -> Result<BatchOutcome, Failure> {
         let (mut acceptances, mut requests, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
         for write in batch {
             match write {
@@ -228,7 +214,7 @@ impl Writer {
         let standing = Standing::read(&tx, batch).await?;
         settlements.retain(|settlement| standing.may_settle(settlement.token));
         requests.retain(|request| standing.may_claim(request.claim.token, &request.endpoint));
-        let settled = claims::settle(&tx, &settlements, &self.minter, &mut news).await?;
+        let settled = claims::settle(&tx, &mut settlements, trust, &self.minter, &mut news).await?;
         let claimed = claims::claim(&tx, &requests, &mut news).await?;
         let accepted = accept::accept(&tx, &acceptances, &standing, &mut news).await?;
         news.commit(tx, &self.herald).await?;
@@ -249,6 +235,8 @@ fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
     let BatchOutcome { accepted, mut claimed, settled } = outcome;
     let mut settled = settled.ids;
     let mut accepted = accepted.into_iter();
+    let mut handed_over = Vec::new();
+    let mut answers = Vec::with_capacity(batch.len());
     for write in batch {
         match write {
             Write::Accept(acceptance, reply) => {
@@ -256,9 +244,9 @@ fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
                 if matches!(verdict, Accepted::Committed) {
                     metrics::EVENTS_ACCEPTED.inc();
                     let deliveries = acceptance.deliveries.into_iter();
-                    dispatch.hand_over(deliveries.filter_map(hand_over).collect());
+                    handed_over.extend(deliveries.filter_map(hand_over));
                 }
-                let _ = reply.send(Ok(verdict));
+                answers.push((reply, verdict));
             }
             Write::Claim(request, reply) => {
                 let mine = request.ids.iter().filter_map(|id| claimed.remove(id)).collect();
@@ -270,6 +258,10 @@ fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
                 let _ = reply.send(Ok(stood));
             }
         }
+    }
+    dispatch.hand_over(handed_over);
+    for (reply, verdict) in answers {
+        let _ = reply.send(Ok(verdict));
     }
 }
 

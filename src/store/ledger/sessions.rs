@@ -1,16 +1,17 @@
 //! The sessions that events tell of: one terminal event each, nothing after a withdrawal but the one
 //! event that replaces what it took back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hookseal_core::id::{EventId, PrivacyRequestId};
 use hookseal_core::ports::{Acceptance, Accepted, SessionPart};
 use hookseal_core::privacy::WithdrawalState;
 use hookseal_entity::verification_session::{Column, Entity, Model};
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query, SimpleExpr};
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
-use super::INSERT_ROWS;
+use super::given::Given;
+use super::given::Kind::{Text, TextOrNull};
 use crate::store::alone;
 use crate::store::rows::json;
 
@@ -67,24 +68,24 @@ pub(super) async fn enter(
     while entering.iter().any(|(_, key, _)| !standing.contains_key(key)) {
         // A session is nearly always new, and then this one statement is all. One that was there and
         // is not any more, since it was too old, is new again.
-        let new = insert(tx, &entering).await?;
-        entering.retain(|(acceptance, ..)| !new.contains(acceptance.event.id.as_str()));
+        insert(tx, &mut entering).await?;
         standing = self::standing(tx, &entering).await?;
     }
     for (acceptance, key, part) in entering {
         let Some(row) = standing.get_mut(&key) else { continue };
+        let mine = row.terminal_event_id.as_deref() == Some(acceptance.event.id.as_str());
         let refusal = if row.privacy_request_id.is_some() {
             let replacing = Some(WithdrawalState::Replacing.as_str());
             let owed = row.privacy_request_id.clone().filter(|_| row.state.as_deref() == replacing);
             Some(Refusal::Withdrawn { replacement: row.replacement_event_id.clone(), owed })
-        } else if part == SessionPart::Ends && row.terminal_event_id.is_some() {
+        } else if part == SessionPart::Ends && row.terminal_event_id.is_some() && !mine {
             Some(Refusal::Ended)
         } else {
             None
         };
         match refusal {
             Some(refusal) => drop(refusals.insert(acceptance.event.id.to_string(), refusal)),
-            None if part == SessionPart::Ends => {
+            None if part == SessionPart::Ends && !mine => {
                 end(tx, acceptance, &key).await?;
                 row.terminal_event_id = Some(acceptance.event.id.to_string());
             }
@@ -94,45 +95,34 @@ pub(super) async fn enter(
     Ok(refusals)
 }
 
-/// Makes the rows of sessions that have none; answers the events that they were made by. Of several
-/// events of one session the first makes it.
+/// Makes the rows of sessions that have none, each by the first of its events; drops these events from
+/// `entering` where all were made, as nearly always. Elsewhere the rows tell.
 async fn insert(
     tx: &DatabaseTransaction,
-    entering: &[(&Acceptance, Key, SessionPart)],
-) -> Result<HashSet<String>, DbErr> {
-    let mut first: HashMap<&Key, &str> = HashMap::new();
-    let mut rows: Vec<[SimpleExpr; 4]> = Vec::new();
-    for (acceptance, key, part) in entering {
-        if first.contains_key(key) {
-            continue;
-        }
-        first.insert(key, acceptance.event.id.as_str());
-        let ends = (*part == SessionPart::Ends).then(|| acceptance.event.id.to_string());
+    entering: &mut Vec<(&Acceptance, Key, SessionPart)>,
+) -> Result<(), DbErr> {
+    let mut first: BTreeMap<&Key, (&Acceptance, SessionPart)> = BTreeMap::new();
+    for (acceptance, key, part) in &*entering {
+        first.entry(key).or_insert((acceptance, *part));
+    }
+    let columns = [
+        ("organization_id", Text),
+        ("session_id", Text),
+        ("terminal_event_id", TextOrNull),
+        ("targets", TextOrNull),
+    ];
+    let rows = first.iter().map(|(key, (acceptance, part))| {
+        let ends = (*part == SessionPart::Ends).then(|| acceptance.event.id.as_str());
         let targets = acceptance.targets.as_ref().map(json);
-        rows.push([key.0.as_str().into(), key.1.as_str().into(), ends.into(), targets.into()]);
+        [key.0.as_str().into(), key.1.as_str().into(), ends.into(), targets.into()]
+    });
+    let made = Given::new(columns).with(rows).insert_new(tx, "verification_sessions").await?;
+    if made == first.len() as u64 {
+        let makers: HashSet<EventId> =
+            first.into_values().map(|(acceptance, _)| acceptance.event.id.clone()).collect();
+        entering.retain(|(acceptance, ..)| !makers.contains(&acceptance.event.id));
     }
-    let mut made = HashSet::with_capacity(rows.len());
-    for chunk in rows.chunks(INSERT_ROWS) {
-        let mut insert = Query::insert();
-        insert
-            .into_table(Entity)
-            .columns([
-                Column::OrganizationId,
-                Column::SessionId,
-                Column::TerminalEventId,
-                Column::Targets,
-            ])
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .returning(Query::returning().columns([Column::OrganizationId, Column::SessionId]));
-        for row in chunk {
-            insert.values_panic(row.clone());
-        }
-        for row in tx.query_all(&insert).await? {
-            let key = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            made.extend(first.get(&key).map(|event| (*event).to_owned()));
-        }
-    }
-    Ok(made)
+    Ok(())
 }
 
 /// The rows of sessions that stand already, and nobody else at them until the transaction ends.

@@ -1,0 +1,223 @@
+//! The rows that one statement is given, bound to it.
+//!
+//! On PostgreSQL they are bound as one array a column, so that one text, parsed and planned once, serves
+//! any number of them. SQLite has no arrays: there they are a `VALUES` list, in parts of few sizes, so that
+//! few texts serve any number.
+
+use std::fmt::Write as _;
+
+use sea_orm::sea_query::ArrayType;
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
+};
+
+/// Most rows of one SQLite statement: 23 columns a row stay below its 32,766 parameters.
+const PART_MOST: usize = 1024;
+
+/// What a column holds. What may be missing is bound as `''` or the least number: arrays of sea-orm
+/// hold no NULL, and no row of ours holds either of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    TextOrNull,
+    Number,
+    NumberOrNull,
+    Flag,
+    Bytes,
+}
+
+use Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
+
+/// Rows of `N` columns.
+pub(super) struct Given<const N: usize> {
+    columns: [(&'static str, Kind); N],
+    rows: Vec<[Value; N]>,
+}
+
+impl<const N: usize> Given<N> {
+    /// No rows yet.
+    pub(super) fn new(columns: [(&'static str, Kind); N]) -> Self {
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// With these rows.
+    pub(super) fn with(mut self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
+        self.rows.extend(rows);
+        self
+    }
+
+    /// Inserts the rows into the columns of `table` that have their columns' names.
+    pub(super) async fn insert(self, tx: &DatabaseTransaction, table: &str) -> Result<(), DbErr> {
+        let names = self.names();
+        let sql = format!("INSERT INTO {table} ({names}) SELECT {names} FROM given");
+        self.execute(tx, &sql).await.map(drop)
+    }
+
+    /// The same but for rows that what is there stands in the way of; answers how many were inserted.
+    pub(super) async fn insert_new(
+        self,
+        tx: &DatabaseTransaction,
+        table: &str,
+    ) -> Result<u64, DbErr> {
+        let names = self.names();
+        let sql = format!(
+            "INSERT INTO {table} ({names}) SELECT {names} FROM given WHERE true \
+             ON CONFLICT DO NOTHING"
+        );
+        self.execute(tx, &sql).await
+    }
+
+    /// Runs `sql`, which finds the rows in `given`; answers how many rows it wrote.
+    pub(super) async fn execute(self, tx: &DatabaseTransaction, sql: &str) -> Result<u64, DbErr> {
+        let mut written = 0;
+        for statement in self.statements(tx.get_database_backend(), sql) {
+            written += tx.execute_raw(statement).await?.rows_affected();
+        }
+        Ok(written)
+    }
+
+    /// Runs `sql`, which finds the rows in `given`; answers what it answers.
+    pub(super) async fn query(
+        self,
+        tx: &DatabaseTransaction,
+        sql: &str,
+    ) -> Result<Vec<QueryResult>, DbErr> {
+        let mut answers = Vec::new();
+        for statement in self.statements(tx.get_database_backend(), sql) {
+            answers.append(&mut tx.query_all_raw(statement).await?);
+        }
+        Ok(answers)
+    }
+
+    fn names(&self) -> String {
+        self.columns.map(|(name, _)| name).join(", ")
+    }
+
+    fn statements(mut self, backend: DbBackend, sql: &str) -> Vec<Statement> {
+        if self.rows.is_empty() {
+            return Vec::new();
+        }
+        let names = self.names();
+        if backend == DbBackend::Postgres {
+            let source = arrays_source(&self.columns);
+            let text = format!("WITH given({names}) AS ({source}) {sql}");
+            let arrays = transposed(self.columns.map(|(_, kind)| kind), self.rows);
+            return vec![Statement::from_sql_and_values(backend, text, arrays)];
+        }
+        let mut statements = Vec::new();
+        while !self.rows.is_empty() {
+            let size = part(self.rows.len());
+            let values: Vec<Value> = self.rows.drain(..size).flatten().collect();
+            let source = values_source(size, N);
+            let text = format!("WITH given({names}) AS ({source}) {sql}");
+            statements.push(Statement::from_sql_and_values(backend, text, values));
+        }
+        statements
+    }
+}
+
+/// How many of `rows` go into the next statement: the two leading binary digits of their number.
+fn part(rows: usize) -> usize {
+    let unit = 1 << rows.ilog2().saturating_sub(1);
+    (rows / unit * unit).min(PART_MOST)
+}
+
+fn values_source(rows: usize, columns: usize) -> String {
+    let row = format!("({}), ", vec!["?"; columns].join(", "));
+    let mut source = String::with_capacity(7 + rows * row.len());
+    source.push_str("VALUES ");
+    (0..rows).for_each(|_| source.push_str(&row));
+    source.truncate(source.len() - 2);
+    source
+}
+
+fn arrays_source(columns: &[(&str, Kind)]) -> String {
+    let (mut selected, mut bound) = (String::new(), String::new());
+    for (i, (name, kind)) in columns.iter().enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        let column = match kind {
+            Text | Number | Flag | Bytes => format!("u.{name}"),
+            TextOrNull => format!("NULLIF(u.{name}, '')"),
+            NumberOrNull => format!("NULLIF(u.{name}, {})", i64::MIN),
+        };
+        let array = match kind {
+            Text | TextOrNull => "text[]",
+            Number | NumberOrNull => "bigint[]",
+            Flag => "boolean[]",
+            Bytes => "bytea[]",
+        };
+        selected.push_str(comma);
+        selected.push_str(&column);
+        write!(bound, "{comma}${}::{array}", i + 1).expect("writing to a string does not fail");
+    }
+    let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    format!("SELECT {selected} FROM unnest({bound}) AS u({names})")
+}
+
+fn transposed<const N: usize>(kinds: [Kind; N], rows: Vec<[Value; N]>) -> Vec<Value> {
+    let mut arrays: [Vec<Value>; N] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
+    for row in rows {
+        for ((array, value), kind) in arrays.iter_mut().zip(row).zip(kinds) {
+            array.push(match (kind, value) {
+                (TextOrNull, Value::String(None)) => Value::String(Some(String::new())),
+                (NumberOrNull, Value::BigInt(None)) => Value::BigInt(Some(i64::MIN)),
+                (_, value) => value,
+            });
+        }
+    }
+    let typed = arrays.into_iter().zip(kinds).map(|(array, kind)| {
+        let of = match kind {
+            Text | TextOrNull => ArrayType::String,
+            Number | NumberOrNull => ArrayType::BigInt,
+            Flag => ArrayType::Bool,
+            Bytes => ArrayType::Bytes,
+        };
+        Value::Array(of, Some(Box::new(array)))
+    });
+    typed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_sizes_of_statements_serve_any_number_of_rows() {
+        let mut sizes = std::collections::BTreeSet::new();
+        for rows in 1..=3000 {
+            let (mut left, mut statements) = (rows, 0);
+            while left > 0 {
+                sizes.insert(part(left));
+                left -= part(left);
+                statements += 1;
+            }
+            assert!(statements <= 7, "{rows} rows in {statements} statements");
+        }
+        assert!(sizes.len() <= 20, "{sizes:?}");
+    }
+
+    #[test]
+    fn rows_are_bound_as_each_database_takes_them() {
+        let rows = || {
+            let row = |id: &str, at: Option<i64>| [Value::from(id), Value::from(at)];
+            Given::new([("k", Text), ("at", NumberOrNull)]).with([
+                row("a", Some(1)),
+                row("b", None),
+                row("c", Some(3)),
+            ])
+        };
+        let postgres = rows().statements(DbBackend::Postgres, "SELECT 1 FROM given");
+        assert_eq!(postgres.len(), 1);
+        assert_eq!(
+            postgres[0].sql,
+            "WITH given(k, at) AS (SELECT u.k, NULLIF(u.at, -9223372036854775808) \
+             FROM unnest($1::text[], $2::bigint[]) AS u(k, at)) SELECT 1 FROM given"
+        );
+        let sqlite = rows().statements(DbBackend::Sqlite, "SELECT 1 FROM given");
+        let texts: Vec<_> = sqlite.iter().map(|statement| statement.sql.as_str()).collect();
+        assert_eq!(
+            texts,
+            ["WITH given(k, at) AS (VALUES (?, ?), (?, ?), (?, ?)) SELECT 1 FROM given"]
+        );
+    }
+}

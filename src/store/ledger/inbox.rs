@@ -1,0 +1,109 @@
+//! Where writes wait, and which of them go into one transaction: whatever arrived while the one before
+//! ran. A lone write waits for nobody; a second transaction beside one that runs has to be worth it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hookseal_core::limits::{LEDGER_BATCH_BYTES, LEDGER_BATCH_ROWS, LEDGER_QUEUE};
+use tokio::sync::{Mutex, Notify, mpsc};
+
+use super::Write;
+
+/// Rows that a transaction is begun for while another one runs: commits cost more than rows do.
+const WORTH: usize = 128;
+
+/// Writes that wait for one of the writers.
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    /// Transactions that run.
+    running: AtomicUsize,
+    ended: Notify,
+}
+
+struct Waiting {
+    queue: mpsc::Receiver<Write>,
+    /// What did not fit into the batch before.
+    left_over: Option<Write>,
+}
+
+/// Writes of one transaction.
+pub(super) struct Batch {
+    pub(super) writes: Vec<Write>,
+    pub(super) rows: usize,
+    bytes: usize,
+    _running: Running,
+}
+
+/// Counts a transaction for as long as it runs.
+struct Running(Arc<Inbox>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_one();
+    }
+}
+
+impl Batch {
+    fn takes(&self, write: &Write) -> bool {
+        self.rows + write.rows() <= LEDGER_BATCH_ROWS
+            && self.bytes + write.bytes() <= LEDGER_BATCH_BYTES
+    }
+
+    fn push(&mut self, write: Write) {
+        self.rows += write.rows();
+        self.bytes += write.bytes();
+        self.writes.push(write);
+    }
+
+    /// Takes a write, or leaves it for the next batch; answers whether it took it.
+    fn offer(&mut self, write: Write, left_over: &mut Option<Write>) -> bool {
+        let takes = self.takes(&write);
+        if takes {
+            self.push(write);
+        } else {
+            *left_over = Some(write);
+        }
+        takes
+    }
+}
+
+impl Inbox {
+    /// An empty inbox, and where writes are put into it.
+    pub(super) fn open() -> (mpsc::Sender<Write>, Arc<Self>) {
+        let (sender, queue) = mpsc::channel(LEDGER_QUEUE);
+        let waiting = Mutex::new(Waiting { queue, left_over: None });
+        (sender, Arc::new(Self { waiting, running: AtomicUsize::new(0), ended: Notify::new() }))
+    }
+
+    /// The next batch; none once nobody can put anything in any more.
+    pub(super) async fn next(self: &Arc<Self>) -> Option<Batch> {
+        // Writers gather one after the other.
+        let mut waiting = self.waiting.lock().await;
+        let Waiting { queue, left_over } = &mut *waiting;
+        let first = match left_over.take() {
+            Some(write) => write,
+            None => queue.recv().await?,
+        };
+        let others = self.running.fetch_add(1, Ordering::AcqRel);
+        let running = Running(self.clone());
+        let mut batch = Batch { writes: Vec::new(), rows: 0, bytes: 0, _running: running };
+        batch.push(first);
+        let mut open = true;
+        loop {
+            while open && let Ok(write) = queue.try_recv() {
+                open = batch.offer(write, left_over);
+            }
+            if !open || others == 0 || batch.rows >= WORTH {
+                return Some(batch);
+            }
+            tokio::select! {
+                write = queue.recv() => match write {
+                    Some(write) => open = batch.offer(write, left_over),
+                    None => return Some(batch),
+                },
+                () = self.ended.notified() => return Some(batch),
+            }
+        }
+    }
+}
