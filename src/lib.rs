@@ -4,6 +4,7 @@
 pub mod actors;
 pub mod api;
 pub mod app;
+pub(crate) mod bench;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -1,5 +1,6 @@
 //! The commands of the binary, one file a command.
 
+mod bench;
 mod cluster;
 mod demo;
 mod organizations;
@@ -30,6 +31,17 @@ enum Command {
     Serve,
     /// Show the daemon at work: thousands of events to five receivers, checked, in under a minute
     Demo(demo::DemoArgs),
+    /// Measure what an installation can take: throughput, latency, processor time, against the machine's limit
+    Bench(bench::BenchArgs),
+    /// The daemon of a bench, which ends with it
+    #[command(hide = true)]
+    BenchDaemon,
+    /// The receiver of a bench
+    #[command(hide = true)]
+    BenchReceiver,
+    /// The limit that a bench compares with
+    #[command(hide = true)]
+    BenchLimit,
     /// Bring the database's schema up to date and exit
     Migrate,
     /// Print the GraphQL schema's definition
@@ -99,6 +111,13 @@ pub fn run(cli: Cli, config: Config) -> Result<()> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&config),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(args),
+        Command::BenchDaemon => {
+            crate::bench::child::follow_parent();
+            serve::run(&config)
+        }
+        Command::BenchReceiver => crate::bench::receiver::run(),
+        Command::BenchLimit => crate::bench::limit::run(),
         Command::Schema => {
             print!("{}", hookseal_graphql::sdl());
             Ok(())

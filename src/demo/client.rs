@@ -1,4 +1,4 @@
-//! The demo's own calls to the daemon, over HTTP like anybody's.
+//! Calls to a daemon of the demo or a bench, over HTTP like anybody's.
 
 use std::time::Duration;
 
@@ -54,11 +54,11 @@ impl Client {
     pub(crate) async fn tenant(&self, name: &str) -> Result<(String, String)> {
         let key = &self.platform_key;
         let made = self.post(key, "/v1/platform/organizations", &json!({ "name": name })).await?;
-        let organization = super::text(&made, &["id"])?;
+        let organization = text(&made, &["id"])?;
         let path = format!("/v1/platform/organizations/{organization}/api-keys");
         let body = json!({ "name": "demo", "permissions": ["webhooks:write"] });
         let made = self.post(key, &path, &body).await?;
-        Ok((organization, super::text(&made, &["key"])?))
+        Ok((organization, text(&made, &["key"])?))
     }
 
     pub(crate) async fn publish(&self, events: &Value) -> Result<Value> {
@@ -94,4 +94,11 @@ impl Client {
             }
         }
     }
+}
+
+/// The string at `path` of an answer.
+pub(crate) fn text(value: &Value, path: &[&str]) -> Result<String> {
+    let found = path.iter().try_fold(value, |value, name| value.get(name));
+    let found = found.and_then(Value::as_str).map(ToOwned::to_owned);
+    found.ok_or_else(|| Error::broken("an answer of the daemon", value.to_string()))
 }

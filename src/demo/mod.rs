@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::app::Daemon;
 use crate::config::Config;
 use crate::telemetry;
-use client::Client;
+use client::{Client, text};
 use receiver::{Behaviour, Receiver};
 use report::{Row, print};
 
@@ -176,12 +176,6 @@ fn event(organization: &str, n: usize) -> Value {
         "verification_session_id": session,
         "data": { "number": n, "claims": { "given_names": "ADA", "family_name": "LOVELACE" } },
     })
-}
-
-fn text(value: &Value, path: &[&str]) -> Result<String> {
-    let found = path.iter().try_fold(value, |value, name| value.get(name));
-    let found = found.and_then(Value::as_str).map(ToOwned::to_owned);
-    found.ok_or_else(|| Error::broken("an answer of the daemon", value.to_string()))
 }
 
 /// The line that tells how far it is: in place on a terminal, once a second elsewhere.

@@ -111,6 +111,15 @@ impl Keys {
         }
     }
 
+    /// The pair of a private JWK; none when it is no such key.
+    pub(crate) fn from_private(private_jwk: Value) -> Option<Self> {
+        let members = private_jwk.as_object()?.clone();
+        let private = Jwk::from_map(members).ok()?;
+        let decrypter = RSA_OAEP_256.decrypter_from_jwk(&private).ok()?;
+        let public_jwk = self::members(&private.to_public_key().ok()?);
+        Some(Self { public_jwk, private_jwk, decrypter })
+    }
+
     /// The plaintext of a compact JWE, when it was sealed to this pair and is JSON.
     pub fn decrypt(&self, body: &[u8]) -> Option<Value> {
         let compact = std::str::from_utf8(body).ok()?;

@@ -1,0 +1,155 @@
+//! One run: a fresh database, a daemon and a receiver, the phases of a scenario, and what they came to.
+
+use std::path::Path;
+
+use hookseal_core::error::{Error, Result};
+use serde::Serialize;
+
+use super::account::Account;
+use super::arrivals::Arrivals;
+use super::database::{Place, Scratch};
+use super::driver::Driver;
+use super::limit::{self, Limit, Task};
+use super::measured::Measured;
+use super::phase::Field;
+use super::progress::Progress;
+use super::receiver::Trust;
+use super::samples::Summary;
+use super::scenario::{Scenario, Settings, WINDOW};
+use super::stage::{Daemon, furnish};
+use super::usage::{Meters, peak_memory};
+use crate::demo::receiver::Keys;
+
+/// What one run came to.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Run {
+    /// One row, one client, on the same database.
+    pub(super) commit: Summary,
+    pub(super) phases: Vec<Measured>,
+    /// Deliveries that were accepted, in all.
+    pub(super) accepted: usize,
+    /// Of these, those that did not arrive.
+    pub(super) missing: usize,
+    /// Deliveries that arrived more than once.
+    pub(super) repeated: usize,
+    /// Deliveries that arrived though their publisher was not told that they were accepted.
+    pub(super) unannounced: usize,
+    /// Samples whose signature held and that were decrypted.
+    pub(super) verified: u64,
+    /// Samples for which that is not so.
+    pub(super) forged: u64,
+    /// The most memory that the daemon had.
+    pub(super) daemon_peak_bytes: u64,
+}
+
+impl Run {
+    /// What the run is about.
+    pub(super) fn last(&self) -> Option<&Measured> {
+        self.phases.last()
+    }
+
+    /// Whether nothing was lost or forged.
+    pub(super) fn is_sound(&self) -> bool {
+        self.missing == 0 && self.forged == 0 && self.verified > 0
+    }
+}
+
+/// Measures what the machine can do at most for the same payload and the same receiver.
+pub(super) async fn limit(
+    directory: &Path,
+    settings: &Settings,
+    seconds: u64,
+    keys: &Keys,
+) -> Result<Limit> {
+    let receiver = Arrivals::start(directory).await?;
+    let task = Task {
+        url: receiver.url(0),
+        secret: "whsec_of_the_limit".to_owned(),
+        public_jwk: keys.public_jwk.clone(),
+        window: settings.window.unwrap_or(WINDOW) as usize,
+        seconds,
+        payload: settings.payload,
+    };
+    receiver
+        .trust(&Trust { jwk: keys.private_jwk.clone(), secrets: vec![task.secret.clone()] })
+        .await?;
+    let limit = limit::measure(directory, &task).await?;
+    let standing = receiver.standing().await?;
+    if limit.failed > 0 || standing.forged > 0 || standing.verified == 0 {
+        let found = format!("expected all to be taken and genuine: {limit:?}, {standing:?}");
+        return Err(Error::broken("the limit", found));
+    }
+    Ok(limit)
+}
+
+/// Runs `scenario` on `database`.
+pub(super) async fn play(
+    directory: &Path,
+    database: &Scratch,
+    scenario: Scenario,
+    settings: &Settings,
+    keys: &Keys,
+    label: String,
+) -> Result<Run> {
+    let layout = scenario.layout(settings);
+    let commit = database.commit_time().await?;
+    let receiver = Arrivals::start(directory).await?;
+    let daemon = Daemon::start(directory, database.environment(), &layout).await?;
+    let mut progress = Progress::default();
+    progress.show(&format!("{label}: making {} endpoints", layout.endpoints));
+    let url = |number| receiver.url(number);
+    let organizations = furnish(&daemon, &layout, url, &keys.public_jwk).await?;
+    let endpoints = organizations.iter().flat_map(|of| &of.endpoints);
+    let secrets = endpoints.map(|endpoint| endpoint.secret.clone()).collect();
+    receiver.trust(&Trust { jwk: keys.private_jwk.clone(), secrets }).await?;
+    let address = daemon.base.trim_start_matches("http://").parse();
+    let address = address.map_err(|error| Error::broken("the daemon's address", error))?;
+    let meters = Meters {
+        daemon: daemon.child.id(),
+        receiver: receiver.child.id(),
+        postmaster: database.postmaster().await?,
+        redis: database.redis(),
+    };
+    let mut field = Field {
+        layout: &layout,
+        payload: settings.payload,
+        daemon,
+        receiver,
+        organizations,
+        driver: Driver::new(address),
+        account: Account::default(),
+        meters,
+        label,
+        progress,
+    };
+    let mut phases: Vec<Measured> = Vec::new();
+    for phase in scenario.phases(settings) {
+        let measured = field.play(&phase, phases.last()).await?;
+        phases.push(measured);
+    }
+    let standing = field.receiver.standing().await?;
+    let account = &field.account;
+    Ok(Run {
+        commit,
+        phases,
+        accepted: account.accepted(),
+        missing: account.missing(),
+        repeated: account.repeated(),
+        unannounced: account.unannounced(),
+        verified: standing.verified,
+        forged: standing.forged,
+        daemon_peak_bytes: peak_memory(field.daemon.child.id()),
+    })
+}
+
+/// Runs `scenario` on a database that is made for it and taken away in the end, whatever comes of it.
+pub(super) async fn play_on_fresh(
+    directory: &Path,
+    place: &Place,
+    play: impl AsyncFnOnce(&Scratch) -> Result<Run>,
+) -> Result<Run> {
+    let database = place.make(directory).await?;
+    let played = play(&database).await;
+    let removed = database.remove().await;
+    played.and_then(|run| removed.map(|()| run))
+}

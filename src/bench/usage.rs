@@ -1,0 +1,146 @@
+//! Who spends the processor's time, and how much memory was needed: as `/proc` and Redis tell it.
+
+use std::collections::BTreeMap;
+
+use hookseal_core::error::{Error, Result};
+use redis::aio::MultiplexedConnection;
+
+use super::samples::now_ns;
+
+/// Processor time so far, in seconds, at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) at_ns: u64,
+    /// By who spent it.
+    pub(super) seconds: BTreeMap<&'static str, f64>,
+    /// All processors of the machine, whoever used them.
+    pub(super) machine: f64,
+}
+
+/// What is read.
+pub(super) struct Meters {
+    pub(super) daemon: u32,
+    pub(super) receiver: u32,
+    /// The PostgreSQL server's first process, when it runs on this host. All its sessions are counted.
+    pub(super) postmaster: Option<u32>,
+    pub(super) redis: Option<MultiplexedConnection>,
+}
+
+impl Meters {
+    pub(super) async fn read(&mut self) -> Result<Reading> {
+        let mut seconds = BTreeMap::from([
+            ("daemon", cpu_seconds(self.daemon)),
+            ("receiver", cpu_seconds(self.receiver)),
+            ("driver", cpu_seconds(std::process::id())),
+        ]);
+        if let Some(postmaster) = self.postmaster {
+            seconds.insert("postgres", family_seconds(postmaster));
+        }
+        if let Some(redis) = &mut self.redis {
+            seconds.insert("redis", redis_seconds(redis).await?);
+        }
+        Ok(Reading { at_ns: now_ns(), seconds, machine: machine_seconds() })
+    }
+}
+
+/// The most memory that a process had, in bytes.
+pub(super) fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
+/// Processor time of a process so far, its ended children apart; zero when it is not there.
+pub(super) fn cpu_seconds(process: u32) -> f64 {
+    stat(process).map_or(0.0, |stat| stat.own)
+}
+
+/// The process that started `process`, when that is here and called `postgres`.
+pub(super) fn postmaster_of(process: u32) -> Option<u32> {
+    let stat = stat(process)?;
+    stat.name.contains("postgres").then_some(stat.parent)
+}
+
+fn family_seconds(head: u32) -> f64 {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let children = processes.filter_map(stat).filter(|stat| stat.parent == head);
+    let head = stat(head).map_or(0.0, |stat| stat.own + stat.ended_children);
+    head + children.map(|stat| stat.own + stat.ended_children).sum::<f64>()
+}
+
+struct Stat {
+    name: String,
+    parent: u32,
+    own: f64,
+    ended_children: f64,
+}
+
+fn stat(process: u32) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    parse_stat(&text, ticks)
+}
+
+/// Fields as proc(5) numbers them: the name is the second, the parent the fourth, utime, stime, cutime and cstime
+/// the 14th to 17th. The name may hold anything, so that what follows is counted from its end.
+fn parse_stat(text: &str, ticks_per_second: f64) -> Option<Stat> {
+    let (name, fields) = text.rsplit_once(')')?;
+    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
+    let seconds = |numbers: [usize; 2]| {
+        let ticks = numbers.map(|number| fields.get(number - 3)?.parse::<f64>().ok());
+        Some((ticks[0]? + ticks[1]?) / ticks_per_second)
+    };
+    Some(Stat {
+        name: name.split_once('(')?.1.to_owned(),
+        parent: fields.get(1)?.parse().ok()?,
+        own: seconds([14, 15])?,
+        ended_children: seconds([16, 17])?,
+    })
+}
+
+/// All that was not idle: of the first line of `/proc/stat` the fourth and fifth numbers are idle and iowait, and
+/// what follows the eighth is counted in the first two already.
+fn machine_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let numbers = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
+    let busy = numbers.enumerate().filter(|(field, _)| matches!(field, 0..=2 | 5..=7));
+    let ticks: f64 = busy.filter_map(|(_, number)| number.parse::<f64>().ok()).sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
+async fn redis_seconds(connection: &mut MultiplexedConnection) -> Result<f64> {
+    let mut info = redis::cmd("INFO");
+    let info: String = info
+        .arg("cpu")
+        .query_async(connection)
+        .await
+        .map_err(|error| Error::unavailable("Redis", error))?;
+    let of = |name: &str| {
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().parse::<f64>().ok())
+    };
+    of("used_cpu_sys").zip(of("used_cpu_user")).map(|(system, user)| system + user).ok_or_else(
+        || Error::broken("Redis", "expected used_cpu_sys and used_cpu_user in INFO cpu"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_blanks_and_brackets_moves_no_field() {
+        let text = "42 (a ) b) S 7 0 0 0 0 0 0 0 0 0 150 50 30 10 20 0 1 0";
+        let stat = parse_stat(text, 100.0).expect("a stat");
+        assert_eq!((&*stat.name, stat.parent), ("a ) b", 7));
+        assert_eq!((stat.own, stat.ended_children), (2.0, 0.4));
+    }
+
+    #[test]
+    fn this_process_has_memory() {
+        assert!(peak_memory(std::process::id()) > 1 << 20);
+        assert!(stat(std::process::id()).is_some() && machine_seconds() > 0.0);
+    }
+}
