@@ -26,7 +26,7 @@ use super::payload;
 use super::samples::now_ns;
 use super::usage::cpu_seconds;
 use crate::clock::AnchoredClock;
-use crate::courier::{Courier, Letter, tls_config};
+use crate::courier::{Address, Courier, tls_config};
 use crate::crypto::SystemEntropy;
 use crate::crypto::seal::JoseSealer;
 
@@ -181,13 +181,12 @@ impl Work {
         }
     }
 
-    async fn send_on(&self, courier: &Courier) -> Result<()> {
-        let secret = Secret::new(self.task.secret.as_str());
+    async fn send_on(&self, courier: &Courier, address: &Address) -> Result<()> {
         loop {
             let sealed = self.sealer.seal(&self.key, &self.plaintext);
             let sealed = sealed.map_err(|error| fault(error.0))?;
-            let letter = Letter { url: self.task.url.clone(), sealed, secret: secret.clone() };
-            let outcome = courier.send(&self.delivery(), &letter, self.clock.now()).await;
+            let now = self.clock.now();
+            let outcome = courier.send(&self.delivery(), sealed, address, now).await;
             let taken = matches!(outcome, Outcome::Answered { status: 200..=299, .. });
             let at = now_ns();
             if at >= self.until_ns {
@@ -203,7 +202,8 @@ impl Work {
 
 async fn send_many(work: Arc<Work>, loops: usize) -> Result<()> {
     let rules = Arc::new(TargetRules { development: true, allowed: Vec::new() });
+    let address = Address::new(&rules, &work.task.url, Secret::new(work.task.secret.as_str()));
     let courier: Rc<Courier> = Courier::new(tls_config(), rules, ATTEMPT_TIMEOUT);
-    let ended = join_all((0..loops).map(|_| work.send_on(&courier))).await;
+    let ended = join_all((0..loops).map(|_| work.send_on(&courier, &address))).await;
     ended.into_iter().collect()
 }
