@@ -71,6 +71,21 @@ impl Place {
         Ok(Self { database: database.map(parse).transpose()?, redis: redis.map(ToOwned::to_owned) })
     }
 
+    /// Reaches what is there already.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot be reached, [`Error::Invalid`] when Redis is in use.
+    pub(super) async fn reach(&self) -> Result<()> {
+        if let Some(url) = &self.redis {
+            Redis::open(url).await?;
+        }
+        if let Some(url) = &self.database {
+            let server = Database::connect(single(url)).await.map_err(unavailable)?;
+            server.close().await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
     /// Makes a database; SQLite keeps it in `directory`.
     pub(super) async fn make(&self, directory: &Path) -> Result<Scratch> {
         let redis = match &self.redis {

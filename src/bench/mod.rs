@@ -93,6 +93,7 @@ async fn measure(
     let keys = Keys::generate();
     let settings = &options.settings;
     let mut stop = Stop::listen()?;
+    stop.or(place.reach()).await?;
     let limit = match options.limit_seconds {
         0 => None,
         seconds => {

@@ -40,6 +40,7 @@ fn bad_arguments_and_settings_are_named() {
         &["org", "create", "--help"],
         &["key", "create", "--help"],
         &["demo", "--help"],
+        &["bench", "--help"],
     ] {
         let (well, help, _) = run(&home, arguments);
         assert!(well && help.contains("Usage:"), "{help}");

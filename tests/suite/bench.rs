@@ -1,0 +1,82 @@
+//! `hookseal bench` as a stranger runs it.
+
+use serde_json::Value;
+
+use crate::support::daemon::{Ended, Home, ended};
+
+fn bench(home: &Home, arguments: &[&str]) -> (Ended, Value) {
+    let file = home.path().join("bench.json");
+    let mut command = home.command();
+    command.arg("bench").args(arguments).arg("--json").arg(&file);
+    let ended = ended(&mut command);
+    let json = std::fs::read_to_string(file).unwrap_or_default();
+    (ended, serde_json::from_str(&json).unwrap_or_default())
+}
+
+fn number(json: &Value, path: &str) -> f64 {
+    let found = json.pointer(path).and_then(Value::as_f64);
+    found.unwrap_or_else(|| panic!("expected a number at {path}: {json:#}"))
+}
+
+#[test]
+fn a_bench_tells_the_numbers_of_a_run_in_which_all_arrived() {
+    let home = Home::new(&[]);
+    let short = ["one", "--seconds", "2", "--limit-seconds", "1", "--connections", "8"];
+    let (ended, json) = bench(&home, &short);
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success, "{text}");
+    assert!(text.contains("samples, all good") && text.contains("arrived"), "{text}");
+    for path in [
+        "/limit_per_second",
+        "/median/deliveries_per_second",
+        "/median/ratio",
+        "/runs/0/verified",
+        "/runs/0/commit/p50_ms",
+        "/runs/0/daemon_peak_bytes",
+        "/runs/0/phases/0/deliveries_per_second",
+        "/runs/0/phases/0/last_to_first_quarter",
+        "/runs/0/phases/0/publish_to_arrival/p99_ms",
+        "/runs/0/phases/0/publish_to_202/p99_ms",
+        "/runs/0/phases/0/cpu_us_per_delivery/daemon",
+    ] {
+        assert!(number(&json, path) > 0.0, "{path}: {json:#}");
+    }
+    for path in ["/runs/0/missing", "/runs/0/forged", "/runs/0/repeated", "/runs/0/unannounced"] {
+        assert_eq!(number(&json, path), 0.0, "{path}: {json:#}");
+    }
+    // The warm-up is accepted as well.
+    assert!(number(&json, "/runs/0/accepted") >= number(&json, "/runs/0/phases/0/deliveries"));
+    assert!(!home.data_dir().exists(), "it works on a directory of its own");
+}
+
+#[test]
+fn a_steady_rate_is_kept() {
+    let home = Home::new(&[]);
+    let arguments = ["paced", "--seconds", "3", "--limit-seconds", "0", "--rate", "20"];
+    let (ended, json) = bench(&home, &[&arguments[..], &["--endpoints", "2"]].concat());
+    assert!(ended.success, "{}{}", ended.stdout, ended.stderr);
+    let deliveries = number(&json, "/runs/0/phases/0/deliveries");
+    assert!((50.0..=70.0).contains(&deliveries), "{json:#}");
+}
+
+#[test]
+fn every_endpoint_of_an_organization_gets_its_event() {
+    let home = Home::new(&[]);
+    let arguments = ["fanout", "--seconds", "1", "--limit-seconds", "0", "--connections", "2"];
+    let (ended, json) = bench(&home, &[&arguments[..], &["--endpoints", "10"]].concat());
+    assert!(ended.success, "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(number(&json, "/runs/0/accepted") % 10.0, 0.0, "{json:#}");
+    assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
+}
+
+#[test]
+fn a_place_that_cannot_be_used_is_named() {
+    let home = Home::new(&[]);
+    for (arguments, message) in [
+        (["--database", "mysql://127.0.0.1"], "database: expected a postgres: URL"),
+        (["--redis", "redis+cluster://127.0.0.1:1"], "redis: expected a URL"),
+    ] {
+        let (ended, _) = bench(&home, &arguments);
+        assert!(!ended.success && ended.stderr.contains(message), "{}", ended.stderr);
+    }
+}
