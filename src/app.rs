@@ -499,6 +499,9 @@ fn serve(
 ) -> Result<(SocketAddr, actix_web::dev::Server)> {
     let origins = config.sessions.origins.clone();
     let server = HttpServer::new(move || {
+        if let Some(nice) = std::env::var("X_NICE").ok().and_then(|n| n.parse().ok()) {
+            let _ = rustix::process::setpriority_process(None, nice);
+        }
         App::new()
             .app_data(api.clone())
             .configure(api::configure)

@@ -2,15 +2,19 @@
 //! Decides; never reads a row, a socket or a clock.
 //!
 //! ```text
-//! on_due, on_refilled ─▶ waiting ──Claim──▶ claiming ──on_claimed──▶ ready ──Start──▶ flying ──on_settled──▶
-//!                                                        ▲  └──HandBack (paused, breaker open)
-//!                            on_handed_over (reserved) ──┘
+//! on_due, on_refilled ─▶ waiting ──Claim──▶ claiming ──on_claimed──▶ ready ──Start──▶ flying
+//!                                                        ▲  └──HandBack (paused,      │ on_landed
+//!                            on_handed_over (reserved) ──┘          breaker open)     ▼
+//!                                                                  ◀──on_settled── settling
 //! ```
+//! The window bounds what flies. What is claimed may be more, as far as its turn comes at once: an endpoint
+//! whose receiver hangs claims nothing ahead.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::breaker::{Allowance, Breaker};
+use crate::flow::Flow;
 use crate::id::DeliveryId;
 use crate::limits::{LANE_QUEUE, WINDOW};
 use crate::pace::Pace;
@@ -19,7 +23,7 @@ use crate::time::Timestamp;
 /// The queue is refilled from the rows once it is this short.
 const REFILL_BELOW: usize = LANE_QUEUE / 4;
 /// Most deliveries of one claim.
-const CLAIM_BATCH: usize = 64;
+const CLAIM_BATCH: usize = 256;
 /// How soon to look again for lent places that came back unused.
 const LENT_PLACES_RETURN: Duration = Duration::from_millis(50);
 
@@ -28,7 +32,7 @@ const LENT_PLACES_RETURN: Duration = Duration::from_millis(50);
 pub enum Step {
     /// Claim these in the rows, then report `on_claimed` or `on_unclaimed` for each.
     Claim(Vec<DeliveryId>),
-    /// Start the attempts of these, then report `on_settled` for each.
+    /// Start the attempts of these, then report `on_landed` and `on_settled` for each.
     Start(Vec<DeliveryId>),
     /// Give the claims of these back, then report `on_more_in_rows`; the lane has forgotten them.
     HandBack(Vec<DeliveryId>),
@@ -66,7 +70,9 @@ pub struct Lane {
     claiming: usize,
     ready: VecDeque<DeliveryId>,
     flying: usize,
-    /// Everything in one of the four places above: what comes twice is taken once.
+    /// Attempts that ended and are being recorded.
+    settling: usize,
+    /// Everything in one of the five places above: what comes twice is taken once.
     known: HashSet<DeliveryId>,
     /// Places lent through the gate.
     lent: usize,
@@ -76,6 +82,7 @@ pub struct Lane {
     /// What is claimed holds as much memory as it may: nothing more until an attempt ends.
     full: bool,
     breaker: Breaker,
+    flow: Flow,
     pace: Option<Pace>,
 }
 
@@ -84,7 +91,7 @@ pub struct Lane {
 pub struct LaneSnapshot {
     /// Deliveries that wait in memory.
     pub waiting: usize,
-    /// Attempts in flight, claims under way included.
+    /// Attempts in flight; what is being claimed or recorded included.
     pub in_flight: usize,
     /// Whether the rows may hold more.
     pub more_in_rows: bool,
@@ -102,12 +109,14 @@ impl Lane {
             claiming: 0,
             ready: VecDeque::new(),
             flying: 0,
+            settling: 0,
             known: HashSet::new(),
             lent: 0,
             more_in_rows: false,
             refilling: false,
             full: false,
             breaker: Breaker::default(),
+            flow: Flow::default(),
             pace: settings.rate_limit_per_second.map(|rate| Pace::new(rate, now)),
         }
     }
@@ -202,16 +211,23 @@ impl Lane {
         self.lent = self.lent.saturating_sub(places);
     }
 
-    /// An attempt ended and its record is committed.
-    pub fn on_settled(&mut self, id: &DeliveryId, delivered: bool, now: Timestamp) {
+    /// An attempt ended at `now`; what came of it is to be recorded.
+    pub fn on_landed(&mut self, delivered: bool, now: Timestamp) {
         self.full = false;
         self.flying = self.flying.saturating_sub(1);
-        self.known.remove(id);
+        self.settling += 1;
+        self.flow.on_end(now);
         if delivered {
             self.breaker.on_success(self.settings.window);
         } else {
             self.breaker.on_failure(now);
         }
+    }
+
+    /// What came of an attempt is recorded, by us or by whoever has its claim.
+    pub fn on_settled(&mut self, id: &DeliveryId) {
+        self.settling = self.settling.saturating_sub(1);
+        self.known.remove(id);
     }
 
     /// An attempt ended without a verdict on the receiver: its claim was lost or given back.
@@ -242,26 +258,26 @@ impl Lane {
         self.breaker.is_closed()
     }
 
-    /// Places to lend through the gate now: all that is free while nothing waits, the breaker is
+    /// Places to lend through the gate at `now`: all that is free while nothing waits, the breaker is
     /// closed and no rate limit holds. The lane counts them as lent.
-    pub fn lend(&mut self) -> usize {
+    pub fn lend(&mut self, now: Timestamp) -> usize {
         let calm = self.settings.enabled
             && !self.paused
             && self.pace.is_none()
             && self.breaker.is_closed()
             && !self.has_queue()
             && !self.full;
-        let places = if calm { self.settings.window.saturating_sub(self.occupied()) } else { 0 };
+        let places = if calm { self.capacity(now).saturating_sub(self.occupied()) } else { 0 };
         self.lent += places;
         places
     }
 
     /// Whether lent places are wanted back: somebody waits who came first, or fewer are to be had.
-    pub fn wants_recall(&self) -> bool {
+    pub fn wants_recall(&self, now: Timestamp) -> bool {
         self.lent > 0
             && (self.has_queue()
                 || self.pace.is_some()
-                || self.occupied() > self.settings.window
+                || self.occupied() > self.capacity(now)
                 || self.paused
                 || !self.settings.enabled
                 || !self.breaker.is_closed())
@@ -280,7 +296,8 @@ impl Lane {
                 return self.hand_back_ready().unwrap_or(Step::Wait(until));
             }
         };
-        let paced_until = match self.start_ready(now) {
+        let ahead = if self.breaker.is_closed() { self.ahead(now) } else { 0 };
+        let paced_until = match self.start_ready(window, now) {
             Started::Some(ids) => return Step::Start(ids),
             Started::NoneUntil(later) => Some(later),
             Started::Nothing => None,
@@ -288,7 +305,8 @@ impl Lane {
         if self.full {
             return paced_until.map_or(Step::Idle, Step::Wait);
         }
-        let room = window.saturating_sub(self.occupied()).min(CLAIM_BATCH).min(self.claimable());
+        let room = (window + ahead).saturating_sub(self.occupied());
+        let room = room.min(CLAIM_BATCH).min(self.claimable());
         if room > 0 && !self.waiting.is_empty() {
             let ids: Vec<_> = self.waiting.drain(..room.min(self.waiting.len())).collect();
             self.claiming += ids.len();
@@ -318,14 +336,14 @@ impl Lane {
 
     /// Whether no claim is held, asked for or still to arrive on a lent place.
     pub fn is_drained(&self) -> bool {
-        self.claiming == 0 && self.ready.is_empty() && self.flying == 0 && self.lent == 0
+        self.lent + self.claiming + self.ready.len() + self.flying + self.settling == 0
     }
 
     /// How the lane stands.
     pub fn snapshot(&self, now: Timestamp) -> LaneSnapshot {
         LaneSnapshot {
             waiting: self.waiting.len(),
-            in_flight: self.claiming + self.ready.len() + self.flying,
+            in_flight: self.occupied() - self.lent,
             more_in_rows: self.more_in_rows,
             breaker_open: self.breaker.is_open(now),
         }
@@ -352,7 +370,16 @@ impl Lane {
     }
 
     fn occupied(&self) -> usize {
-        self.claiming + self.ready.len() + self.flying + self.lent
+        self.claiming + self.ready.len() + self.flying + self.settling + self.lent
+    }
+
+    /// How many may be claimed or lent at `now`.
+    fn capacity(&self, now: Timestamp) -> usize {
+        self.settings.window + self.ahead(now)
+    }
+
+    fn ahead(&self, now: Timestamp) -> usize {
+        if self.pace.is_some() { 0 } else { self.flow.ahead(now) }
     }
 
     fn hand_back_ready(&mut self) -> Option<Step> {
@@ -367,9 +394,9 @@ impl Lane {
         Some(Step::HandBack(ids))
     }
 
-    fn start_ready(&mut self, now: Timestamp) -> Started {
+    fn start_ready(&mut self, window: usize, now: Timestamp) -> Started {
         let mut ids = Vec::new();
-        while !self.ready.is_empty() {
+        while !self.ready.is_empty() && self.flying + ids.len() < window {
             if let Some(Err(later)) = self.pace.as_ref().map(|pace| pace.take(now)) {
                 return if ids.is_empty() { Started::NoneUntil(later) } else { self.started(ids) };
             }
@@ -398,12 +425,20 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn id(n: usize) -> DeliveryId {
         DeliveryId::from_row(format!("whd_{n:04}"))
     }
 
     fn lane(window: usize) -> Lane {
         Lane::new(LaneSettings { window, ..Default::default() }, NOW)
+    }
+
+    /// An attempt ends and is recorded.
+    fn end(lane: &mut Lane, id: &DeliveryId, delivered: bool, now: Timestamp) {
+        lane.on_landed(delivered, now);
+        lane.on_settled(id);
     }
 
     fn claimed(lane: &mut Lane, now: Timestamp) -> Vec<DeliveryId> {
@@ -425,8 +460,24 @@ mod tests {
         assert_eq!(claimed(&mut lane, NOW), [id(0), id(1)]);
         assert_eq!(lane.next(NOW), Step::Start(vec![id(0), id(1)]));
         assert_eq!(lane.next(NOW), Step::Idle);
-        lane.on_settled(&id(0), true, NOW);
-        assert_eq!(claimed(&mut lane, NOW), [id(2)]);
+        end(&mut lane, &id(0), true, NOW);
+        assert_eq!(claimed(&mut lane, NOW.plus(SECOND)), [id(2)]);
+    }
+
+    #[test]
+    fn where_attempts_end_the_next_are_claimed_ahead_of_their_turn() {
+        let mut lane = lane(2);
+        (0..5).for_each(|n| assert!(lane.on_due(id(n))));
+        assert_eq!(claimed(&mut lane, NOW), [id(0), id(1)]);
+        assert_eq!(lane.next(NOW), Step::Start(vec![id(0), id(1)]));
+        lane.on_landed(true, NOW);
+        assert_eq!(claimed(&mut lane, NOW), [id(2)], "while the first is being recorded");
+        assert_eq!(lane.next(NOW), Step::Start(vec![id(2)]));
+        lane.on_settled(&id(0));
+        assert_eq!(claimed(&mut lane, NOW), [id(3)]);
+        assert_eq!(lane.next(NOW), Step::Idle, "two fly");
+        lane.on_landed(true, NOW.plus(SECOND));
+        assert_eq!(lane.next(NOW.plus(SECOND)), Step::Start(vec![id(3)]));
     }
 
     #[test]
@@ -448,14 +499,16 @@ mod tests {
         assert_eq!(lane.snapshot(NOW).waiting, LANE_QUEUE);
         assert!(lane.snapshot(NOW).more_in_rows);
         for n in 0..LANE_QUEUE - REFILL_BELOW + 1 {
-            assert_eq!(claimed(&mut lane, NOW), [id(n)]);
-            assert_eq!(lane.next(NOW), Step::Start(vec![id(n)]));
-            lane.on_settled(&id(n), true, NOW);
+            let now = NOW.plus(Duration::from_secs(n as u64));
+            assert_eq!(claimed(&mut lane, now), [id(n)]);
+            assert_eq!(lane.next(now), Step::Start(vec![id(n)]));
+            end(&mut lane, &id(n), true, now);
         }
-        assert_eq!(claimed(&mut lane, NOW).len(), 1);
-        assert!(matches!(lane.next(NOW), Step::Start(_)));
-        assert_eq!(lane.next(NOW), Step::Refill(LANE_QUEUE));
-        assert_eq!(lane.next(NOW), Step::Idle, "one refill at a time");
+        let now = NOW.plus(SECOND * 3600);
+        assert_eq!(claimed(&mut lane, now).len(), 1);
+        assert!(matches!(lane.next(now), Step::Start(_)));
+        assert_eq!(lane.next(now), Step::Refill(LANE_QUEUE));
+        assert_eq!(lane.next(now), Step::Idle, "one refill at a time");
     }
 
     #[test]
@@ -480,8 +533,8 @@ mod tests {
         let ids = claimed(&mut lane, NOW);
         assert!(matches!(lane.next(NOW), Step::Start(_)));
         let later = NOW.plus(Duration::from_secs(15));
-        lane.on_settled(&ids[0], false, NOW);
-        ids[1..].iter().for_each(|id| lane.on_settled(id, false, later));
+        end(&mut lane, &ids[0], false, NOW);
+        ids[1..].iter().for_each(|id| end(&mut lane, id, false, later));
         (40..50).for_each(|n| assert!(lane.on_due(id(n))));
         let probe_at = later.plus(Duration::from_secs(5));
         assert_eq!(lane.next(later), Step::Wait(probe_at));
@@ -511,7 +564,7 @@ mod tests {
                         for id in ids {
                             let held = now.since(claimed_at[&id]);
                             assert!(held <= Duration::from_secs(2), "{rate}/s: held for {held:?}");
-                            lane.on_settled(&id, true, now);
+                            end(&mut lane, &id, true, now);
                             started += 1;
                         }
                     }
@@ -530,9 +583,9 @@ mod tests {
             LaneSettings { rate_limit_per_second: Some(5), ..Default::default() },
         ] {
             let mut lane = lane(64);
-            assert_eq!(lane.lend(), 64);
+            assert_eq!(lane.lend(NOW), 64);
             lane.on_settings(settings, NOW);
-            assert!(lane.wants_recall(), "{settings:?}");
+            assert!(lane.wants_recall(NOW), "{settings:?}");
         }
     }
 
@@ -546,19 +599,19 @@ mod tests {
         let Step::Wait(later) = lane.next(NOW) else { panic!("expected to wait") };
         assert_eq!(later.since(NOW), Duration::from_millis(100));
         assert_eq!(lane.next(later), Step::Start(vec![id(1)]));
-        assert_eq!(lane.lend(), 0, "a limited lane lends no place");
+        assert_eq!(lane.lend(NOW), 0, "a limited lane lends no place");
     }
 
     #[test]
     fn places_are_lent_while_calm_and_wanted_back_when_somebody_waits() {
         let mut lane = lane(4);
-        assert_eq!(lane.lend(), 4);
-        assert_eq!(lane.lend(), 0);
-        assert!(!lane.wants_recall() && !lane.is_quiet(NOW));
+        assert_eq!(lane.lend(NOW), 4);
+        assert_eq!(lane.lend(NOW), 0);
+        assert!(!lane.wants_recall(NOW) && !lane.is_quiet(NOW));
         assert!(lane.on_handed_over(id(1)));
         assert_eq!(lane.next(NOW), Step::Start(vec![id(1)]));
         lane.on_due(id(2));
-        assert!(lane.wants_recall());
+        assert!(lane.wants_recall(NOW));
         assert_eq!(lane.next(NOW), Step::Wait(NOW.plus(LENT_PLACES_RETURN)));
         lane.on_recalled(3);
         assert_eq!(claimed(&mut lane, NOW), [id(2)]);
@@ -571,13 +624,14 @@ mod tests {
         let ids = claimed(&mut lane, NOW);
         lane.on_full();
         assert_eq!(lane.next(NOW), Step::Start(ids.clone()));
-        lane.on_settled(&ids[0], true, NOW);
-        assert_eq!(claimed(&mut lane, NOW), [id(64)]);
+        end(&mut lane, &ids[0], true, NOW);
+        let now = NOW.plus(SECOND);
+        assert_eq!(claimed(&mut lane, now), [id(64)]);
         lane.on_full();
-        assert_eq!(lane.next(NOW), Step::Start(vec![id(64)]));
-        assert_eq!(lane.next(NOW), Step::Idle);
+        assert_eq!(lane.next(now), Step::Start(vec![id(64)]));
+        assert_eq!(lane.next(now), Step::Idle);
         lane.on_abandoned(&ids[1]);
-        assert_eq!(claimed(&mut lane, NOW), [id(65)]);
+        assert_eq!(claimed(&mut lane, now), [id(65)]);
         let mut empty = self::lane(1);
         empty.on_due(id(1));
         empty.on_full();
@@ -647,14 +701,14 @@ mod tests {
                     Input::HandOver(_) => {}
                     Input::Settle(delivered) => if let Some(id) = flying.pop() {
                         due.remove(&id);
-                        lane.on_settled(&id, delivered, now);
+                        end(&mut lane, &id, delivered, now);
                     },
                     Input::Full => lane.on_full(),
                     Input::Revoke => if let Some(id) = lane.ready.front().cloned() {
                         assert!(lane.on_revoked(&id));
                         due.remove(&id);
                     },
-                    Input::Lend => { lane.lend(); }
+                    Input::Lend => { lane.lend(now); }
                     Input::Recall => { let lent = lane.lent; lane.on_recalled(lent); }
                     Input::Pause(ms) => now = now.plus(Duration::from_millis(ms)),
                     Input::Enable(enabled) => lane.on_settings(
@@ -693,7 +747,7 @@ mod tests {
                     }
                     Step::Wait(later) => now = later,
                     Step::Idle => match flying.pop() {
-                        Some(id) => { due.remove(&id); lane.on_settled(&id, true, now); }
+                        Some(id) => { due.remove(&id); end(&mut lane, &id, true, now); }
                         None => break,
                     },
                 }

@@ -21,6 +21,7 @@ pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod feed;
+mod flow;
 pub mod gate;
 pub mod id;
 pub mod intake;

@@ -50,15 +50,17 @@ pub const PAGE_MAX: usize = 100;
 pub const WINDOW: usize = 64;
 /// Largest window that an endpoint may set.
 pub const WINDOW_MAX: usize = 1024;
+/// Deliveries that an endpoint's actor holds claimed beyond its window, as far as their turn comes at once.
+pub const CLAIMED_AHEAD: usize = 1024;
 /// Largest rate that an endpoint may set, attempts per second.
 pub const RATE_MAX: u32 = 10_000;
 /// Delivery ids that wait in one endpoint's actor; the rest waits in the rows.
 pub const LANE_QUEUE: usize = 1024;
 /// Sealed bytes that one endpoint's attempts and claims hold; a single larger payload passes alone.
 pub const ENDPOINT_BYTES: usize = 8 * 1024 * 1024;
-/// Messages that wait for one endpoint actor. Reserved places never exceed the window, so a
+/// Messages that wait for one endpoint actor. Reserved places never exceed what may be claimed, so a
 /// reserved delivery always fits.
-pub const ENDPOINT_MAILBOX: usize = 2 * WINDOW_MAX;
+pub const ENDPOINT_MAILBOX: usize = WINDOW_MAX + CLAIMED_AHEAD + 1;
 /// Messages that wait for the supervisor.
 pub const SUPERVISOR_MAILBOX: usize = 4096;
 /// Due times that the in-process schedule holds; the rest waits in the rows.
@@ -115,7 +117,7 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 const _: () = assert!(STATISTICS_SPAN.as_secs() < TALLIES_KEPT.as_secs());
 const _: () = assert!(PAGE <= PAGE_MAX);
 const _: () = assert!(WINDOW <= WINDOW_MAX && WINDOW_MAX <= LANE_QUEUE);
-const _: () = assert!(WINDOW_MAX < ENDPOINT_MAILBOX);
+const _: () = assert!(WINDOW_MAX + CLAIMED_AHEAD < ENDPOINT_MAILBOX);
 const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);
 // Base64url of the ciphertext grows the payload by a third: one always fits a batch.
 const _: () = assert!(DATA_BYTES * 2 < LEDGER_BATCH_BYTES);

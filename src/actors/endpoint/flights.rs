@@ -1,7 +1,5 @@
 //! Attempts in flight: how they start, and what follows when they land.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -11,13 +9,15 @@ use hookseal_core::delivery::Delivery;
 use hookseal_core::feed::{Change, EndpointChange};
 use hookseal_core::id::DeliveryId;
 use hookseal_core::limits::WINDOW_MAX;
-use hookseal_core::ports::{Claimed, Due};
+use hookseal_core::outcome::Verdict;
+use hookseal_core::ports::{Claimed, Due, Settlement};
 use hookseal_core::retention::RetentionHours;
 use hookseal_core::time::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::{Cargo, EndpointActor, Settings};
+use crate::actors::STORE_PAUSE;
 use crate::actors::attempt::{Landing, Mission, attempt};
 use crate::courier::Address;
 use crate::metrics;
@@ -25,11 +25,11 @@ use crate::metrics;
 /// An attempt in flight.
 pub(super) struct Flight {
     pub(super) delivery: Delivery,
+    /// What the endpoint keeps after a final failure.
+    retention: RetentionHours,
     /// Length of the sealed payload.
     pub(super) bytes: usize,
     pub(super) abort: AbortHandle,
-    /// Set once the exchange is over: what came of it must be recorded, not thrown away.
-    pub(super) landed: Rc<Cell<bool>>,
 }
 
 /// An attempt that ended; without a landing when it panicked or was given up.
@@ -82,9 +82,11 @@ pub(super) fn landings() -> (Landings, impl Stream<Item = Vec<Landed>>) {
 
 impl StreamHandler<Vec<Landed>> for EndpointActor {
     fn handle(&mut self, landed: Vec<Landed>, context: &mut Context<Self>) {
-        for (id, landing) in landed {
-            self.land(id, landing, context);
-        }
+        let now = self.tools.clock.now();
+        let ends = landed.into_iter().filter_map(|(id, landing)| self.land(&id, landing, now));
+        let ends = ends.collect();
+        self.tell_of_breaker();
+        self.settle(ends, context);
         self.pump(context);
     }
 }
@@ -131,37 +133,68 @@ impl EndpointActor {
             metrics::FIRST_ATTEMPT_SECONDS.observe(delay.as_secs_f64());
         }
         let (id, bytes) = (delivery.id.clone(), sealed.len());
-        let (tools, courier, token) = (self.tools.clone(), self.courier.clone(), self.token);
-        let landed = Rc::new(Cell::new(false));
-        let landing_strip = landed.clone();
+        let (clock, courier) = (self.tools.clock.clone(), self.courier.clone());
         let report = Report::of(id.clone(), self.landings.clone());
-        let mission = Mission { token, delivery: delivery.clone(), sealed, address, retention };
+        let mission = Mission { delivery: delivery.clone(), sealed, address };
         // A task of its own: a panic in it ends this one attempt, not the actor.
         let task = actix::spawn(async move {
-            report.land(attempt(&tools, &courier, mission, &landing_strip).await);
+            report.land(attempt(&*clock, &courier, mission).await);
             drop(memory);
         });
-        self.flying.insert(id, Flight { delivery, bytes, abort: task.abort_handle(), landed });
+        let abort = task.abort_handle();
+        self.flying.insert(id, Flight { delivery, retention, bytes, abort });
     }
 
-    /// An attempt ended, well or not.
-    fn land(&mut self, id: DeliveryId, landing: Option<Landing>, context: &mut Context<Self>) {
-        self.flying.remove(&id);
-        match landing {
-            Some(Landing::Settled { delivered, retry_at }) => {
-                self.lane.on_settled(&id, delivered, self.tools.clock.now());
-                self.tell_of_breaker();
-                match retry_at {
-                    Some(at) => self.schedule(id, at, context),
-                    None => self.strike_out(&id, context),
+    /// An attempt ended, well or not; answers what is to be recorded of it.
+    fn land(
+        &mut self,
+        id: &DeliveryId,
+        landing: Option<Landing>,
+        now: Timestamp,
+    ) -> Option<Settlement> {
+        let flight = self.flying.remove(id);
+        let (Some(Flight { delivery, retention, .. }), Some(landing)) = (flight, landing) else {
+            self.lane.on_abandoned(id);
+            return None;
+        };
+        let Landing { attempt, verdict } = landing;
+        self.lane.on_landed(verdict == Verdict::Delivered, now);
+        let schedule = &self.tools.rules.schedule;
+        let settled = delivery.progress.settle(attempt, verdict, schedule, retention, now);
+        let progress = settled.expect("an attempt runs only while its delivery is claimed");
+        let replaced = delivery.progress.last_attempt;
+        Some(Settlement { delivery, token: self.token, progress, replaced })
+    }
+
+    /// Records what came of attempts. An outcome is never lost while the process lives: a store that is
+    /// away is asked again until it answers.
+    fn settle(&mut self, ends: Vec<Settlement>, context: &mut Context<Self>) {
+        if ends.is_empty() {
+            return;
+        }
+        self.settling += 1;
+        let store = self.tools.store.clone();
+        let stood = async move {
+            loop {
+                match store.settle(ends.clone()).await {
+                    Ok(stood) => break (ends, stood),
+                    Err(_) => tokio::time::sleep(STORE_PAUSE).await,
                 }
             }
-            Some(Landing::Superseded) => {
-                self.lane.on_abandoned(&id);
-                self.strike_out(&id, context);
+        };
+        context.spawn(stood.into_actor(self).map(|(ends, stood), actor, context| {
+            actor.settling -= 1;
+            for (end, stood) in ends.into_iter().zip(stood) {
+                let id = end.delivery.id;
+                actor.lane.on_settled(&id);
+                match end.progress.next_attempt_at {
+                    Some(at) if stood => actor.schedule(id, at, context),
+                    // Where it did not stand, somebody else decides.
+                    Some(_) | None => actor.strike_out(&id, context),
+                }
             }
-            None => self.lane.on_abandoned(&id),
-        }
+            actor.pump(context);
+        }));
     }
 
     /// Tells those who watch that the breaker opened, or that attempts flow again.

@@ -173,7 +173,9 @@ impl EndpointActor {
         }
         loop {
             let now = self.tools.clock.now();
-            self.recall_places();
+            if self.lane.wants_recall(now) {
+                self.lane.on_recalled(self.gate.recall());
+            }
             match self.lane.next(now) {
                 Step::Claim(ids) => self.claim(ids, now, context),
                 Step::Start(ids) => self.start(ids, now, context),
@@ -186,7 +188,7 @@ impl EndpointActor {
                 Step::Idle => break,
             }
         }
-        self.gate.lend(self.lane.lend());
+        self.gate.lend(self.lane.lend(self.tools.clock.now()));
         self.rest(context);
     }
 
@@ -253,12 +255,6 @@ impl EndpointActor {
         context.spawn(loaded);
     }
 
-    fn recall_places(&mut self) {
-        if self.lane.wants_recall() {
-            self.lane.on_recalled(self.gate.recall());
-        }
-    }
-
     fn wake_at(&mut self, until: Timestamp, context: &mut Context<Self>) {
         match self.timer.take() {
             Some((at, timer)) if at <= until && at > self.tools.clock.now() => {
@@ -311,7 +307,7 @@ impl EndpointActor {
                     self.end(context);
                 } else {
                     self.quiet_since = None;
-                    self.gate.lend(self.lane.lend());
+                    self.gate.lend(self.lane.lend(now));
                     self.wake_at(now.plus(idle_after), context);
                 }
             }
@@ -410,9 +406,9 @@ impl Handler<Drain> for EndpointActor {
         self.draining = true;
         self.lane.pause();
         if hard {
-            let in_exchange: Vec<_> =
-                self.flying.extract_if(|_, flight| !flight.landed.get()).collect();
-            let given_up = in_exchange.into_iter().map(|(_, flight)| {
+            // What came of those that have just ended is on its way here, and is recorded.
+            let in_exchange = self.flying.extract_if(|_, flight| !flight.abort.is_finished());
+            let given_up = in_exchange.map(|(_, flight)| {
                 flight.abort.abort();
                 flight.delivery
             });
