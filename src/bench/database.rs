@@ -11,7 +11,7 @@ use url::Url;
 
 use super::progress;
 use super::samples::Summary;
-use super::usage::postmaster_of;
+use super::usage::is_here;
 
 /// How often a row is inserted to learn what a commit takes.
 const COMMITS: usize = 200;
@@ -144,14 +144,12 @@ impl Scratch {
         Ok(Summary::of(samples))
     }
 
-    /// The PostgreSQL server's first process, when it runs here.
-    pub(super) async fn postmaster(&self) -> Result<Option<u32>> {
-        let Some(Postgres { server, .. }) = &self.postgres else { return Ok(None) };
-        let sql = "SELECT pg_backend_pid()";
-        let statement = Statement::from_string(server.get_database_backend(), sql);
-        let row = server.query_one_raw(statement).await.map_err(unavailable)?;
-        let process = row.and_then(|row| row.try_get_by_index::<i32>(0).ok());
-        Ok(process.and_then(|process| postmaster_of(process.unsigned_abs())))
+    /// The server's part in it, when it is a PostgreSQL that runs here.
+    pub(super) async fn sessions(&self) -> Result<Option<Sessions>> {
+        let Some(Postgres { server, name, .. }) = &self.postgres else { return Ok(None) };
+        let sessions = Sessions { server: server.clone(), name: name.clone() };
+        let processes = sessions.processes().await?;
+        Ok(processes.iter().any(|process| is_here(*process, "postgres")).then_some(sessions))
     }
 
     pub(super) fn redis(&self) -> Option<MultiplexedConnection> {
@@ -175,6 +173,28 @@ impl Scratch {
             }
         }
         Ok(())
+    }
+}
+
+/// The sessions of a database, and what the server does for all databases together. Those of other databases are
+/// somebody else's.
+pub(super) struct Sessions {
+    server: DatabaseConnection,
+    name: String,
+}
+
+impl Sessions {
+    /// Ids of the processes that there are now. What one spent that has ended since is missing.
+    pub(super) async fn processes(&self) -> Result<Vec<u32>> {
+        let sql = format!(
+            "SELECT pid FROM pg_stat_activity WHERE datname = '{}' OR datname IS NULL",
+            self.name
+        );
+        let statement = Statement::from_string(self.server.get_database_backend(), sql);
+        let rows = self.server.query_all_raw(statement).await.map_err(unavailable)?;
+        let process = |row: &sea_orm::QueryResult| row.try_get_by_index::<i32>(0);
+        let processes = rows.iter().map(|row| process(row).map(i32::unsigned_abs));
+        processes.collect::<std::result::Result<_, _>>().map_err(unavailable)
     }
 }
 

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use super::child::{Child, follow_parent, told};
 use super::payload;
 use super::samples::now_ns;
-use super::usage::cpu_seconds;
+use super::usage::{cpu_seconds, machine_seconds};
 use crate::clock::AnchoredClock;
 use crate::courier::{Address, Courier, tls_config};
 use crate::crypto::SystemEntropy;
@@ -44,6 +44,8 @@ pub(super) struct Task {
     pub(super) seconds: u64,
     /// Bytes of `data`.
     pub(super) payload: usize,
+    /// The receiver's process.
+    pub(super) receiver: u32,
 }
 
 /// What was sent.
@@ -53,6 +55,9 @@ pub(super) struct Limit {
     pub(super) failed: u64,
     pub(super) seconds: f64,
     pub(super) cpu_seconds: f64,
+    pub(super) receiver_cpu_seconds: f64,
+    /// Processors that somebody else used, on average.
+    pub(super) cores_of_others: f64,
 }
 
 impl Limit {
@@ -107,11 +112,13 @@ pub(crate) fn run() -> Result<()> {
             std::thread::spawn(move || actix::System::new().block_on(send_many(work, loops)))
         })
         .collect();
-    let me = std::process::id();
+    let spent =
+        || [cpu_seconds(std::process::id()), cpu_seconds(work.task.receiver), machine_seconds()];
     std::thread::sleep(warm_up);
-    let before = cpu_seconds(me);
+    let before = spent();
     std::thread::sleep(measured);
-    let cpu_seconds = cpu_seconds(me) - before;
+    let after = spent();
+    let [cpu_seconds, receiver_cpu_seconds, machine] = [0, 1, 2].map(|of| after[of] - before[of]);
     for thread in threads {
         thread.join().map_err(|_| fault("a thread panicked"))??;
     }
@@ -120,6 +127,11 @@ pub(crate) fn run() -> Result<()> {
         failed: work.failed.load(Ordering::Relaxed),
         seconds: measured.as_secs_f64(),
         cpu_seconds,
+        receiver_cpu_seconds,
+        cores_of_others: {
+            let others = machine - cpu_seconds - receiver_cpu_seconds;
+            (others / measured.as_secs_f64()).max(0.0)
+        },
     };
     println!("limit {}", serde_json::to_string(&limit).map_err(fault)?);
     Ok(())

@@ -80,7 +80,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if report.is_sound() {
         Ok(())
     } else {
-        let found = "expected all that was accepted to arrive, and each sample to be genuine";
+        let found =
+            "expected all that was accepted to arrive within 30 s, and each sample to be genuine";
         Err(Error::broken("the run", found))
     }
 }

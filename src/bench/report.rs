@@ -120,9 +120,10 @@ impl Report {
             table.line(
                 "limit",
                 &format!(
-                    "{:.0} deliveries/s sealed, signed and sent with nothing stored, {:.0} µs of CPU each",
+                    "{:.0} deliveries/s with nothing stored, {:.0} µs of CPU each; {:.2} cores used by others",
                     limit.per_second(),
-                    limit.cpu_us_per_delivery()
+                    limit.cpu_us_per_delivery(),
+                    limit.cores_of_others
                 ),
             );
         }
@@ -226,7 +227,9 @@ impl Table {
 fn arrived(run: &Run) -> String {
     let mut text = match run.missing {
         0 => format!("all of {}", run.accepted),
-        missing => format!("{} of {}: {missing} MISSING", run.accepted - missing, run.accepted),
+        missing => {
+            format!("{} of {}: {missing} NOT WITHIN 30 s", run.accepted - missing, run.accepted)
+        }
     };
     text.push_str(&format!(", {} more than once", run.repeated));
     if run.unannounced > 0 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hookseal_core::error::{Error, Result};
 use redis::aio::MultiplexedConnection;
 
+use super::database::Sessions;
 use super::samples::now_ns;
 
 /// Processor time so far, in seconds, at one moment.
@@ -21,8 +22,8 @@ pub(super) struct Reading {
 pub(super) struct Meters {
     pub(super) daemon: u32,
     pub(super) receiver: u32,
-    /// The PostgreSQL server's first process, when it runs on this host. All its sessions are counted.
-    pub(super) postmaster: Option<u32>,
+    /// A PostgreSQL that runs on this host.
+    pub(super) postgres: Option<Sessions>,
     pub(super) redis: Option<MultiplexedConnection>,
 }
 
@@ -33,8 +34,9 @@ impl Meters {
             ("receiver", cpu_seconds(self.receiver)),
             ("driver", cpu_seconds(std::process::id())),
         ]);
-        if let Some(postmaster) = self.postmaster {
-            seconds.insert("postgres", family_seconds(postmaster));
+        if let Some(postgres) = &self.postgres {
+            let processes = postgres.processes().await?;
+            seconds.insert("postgres", processes.into_iter().map(cpu_seconds).sum());
         }
         if let Some(redis) = &mut self.redis {
             seconds.insert("redis", redis_seconds(redis).await?);
@@ -53,28 +55,23 @@ pub(super) fn peak_memory(process: u32) -> u64 {
 
 /// Processor time of a process so far, its ended children apart; zero when it is not there.
 pub(super) fn cpu_seconds(process: u32) -> f64 {
-    stat(process).map_or(0.0, |stat| stat.own)
+    stat(process).map_or(0.0, |stat| stat.seconds)
 }
 
-/// The process that started `process`, when that is here and called `postgres`.
-pub(super) fn postmaster_of(process: u32) -> Option<u32> {
-    let stat = stat(process)?;
-    stat.name.contains("postgres").then_some(stat.parent)
+/// Whether `process` runs here and is called `name`.
+pub(super) fn is_here(process: u32, name: &str) -> bool {
+    stat(process).is_some_and(|stat| stat.name.contains(name))
 }
 
-fn family_seconds(head: u32) -> f64 {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let children = processes.filter_map(stat).filter(|stat| stat.parent == head);
-    let head = stat(head).map_or(0.0, |stat| stat.own + stat.ended_children);
-    head + children.map(|stat| stat.own + stat.ended_children).sum::<f64>()
+/// What all processors worked so far, whoever for.
+pub(super) fn machine_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    parse_machine(&text) / rustix::param::clock_ticks_per_second() as f64
 }
 
 struct Stat {
     name: String,
-    parent: u32,
-    own: f64,
-    ended_children: f64,
+    seconds: f64,
 }
 
 fn stat(process: u32) -> Option<Stat> {
@@ -83,31 +80,23 @@ fn stat(process: u32) -> Option<Stat> {
     parse_stat(&text, ticks)
 }
 
-/// Fields as proc(5) numbers them: the name is the second, the parent the fourth, utime, stime, cutime and cstime
-/// the 14th to 17th. The name may hold anything, so that what follows is counted from its end.
+/// Fields as proc(5) numbers them: the name is the second, utime and stime the 14th and 15th. The name may hold
+/// anything, so that what follows is counted from its end.
 fn parse_stat(text: &str, ticks_per_second: f64) -> Option<Stat> {
     let (name, fields) = text.rsplit_once(')')?;
-    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
-    let seconds = |numbers: [usize; 2]| {
-        let ticks = numbers.map(|number| fields.get(number - 3)?.parse::<f64>().ok());
-        Some((ticks[0]? + ticks[1]?) / ticks_per_second)
-    };
-    Some(Stat {
-        name: name.split_once('(')?.1.to_owned(),
-        parent: fields.get(1)?.parse().ok()?,
-        own: seconds([14, 15])?,
-        ended_children: seconds([16, 17])?,
-    })
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: f64 = fields.next()?.parse().ok()?;
+    let system: f64 = fields.next()?.parse().ok()?;
+    let name = name.split_once('(')?.1.to_owned();
+    Some(Stat { name, seconds: (user + system) / ticks_per_second })
 }
 
-/// All that was not idle: of the first line of `/proc/stat` the fourth and fifth numbers are idle and iowait, and
-/// what follows the eighth is counted in the first two already.
-fn machine_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+/// Of the numbers of the first line of `/proc/stat` the fourth and fifth are idle and iowait, and what follows the
+/// eighth is counted in the first two already.
+fn parse_machine(text: &str) -> f64 {
     let numbers = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
     let busy = numbers.enumerate().filter(|(field, _)| matches!(field, 0..=2 | 5..=7));
-    let ticks: f64 = busy.filter_map(|(_, number)| number.parse::<f64>().ok()).sum();
-    ticks / rustix::param::clock_ticks_per_second() as f64
+    busy.filter_map(|(_, number)| number.parse::<f64>().ok()).sum()
 }
 
 async fn redis_seconds(connection: &mut MultiplexedConnection) -> Result<f64> {
@@ -134,8 +123,12 @@ mod tests {
     fn a_name_with_blanks_and_brackets_moves_no_field() {
         let text = "42 (a ) b) S 7 0 0 0 0 0 0 0 0 0 150 50 30 10 20 0 1 0";
         let stat = parse_stat(text, 100.0).expect("a stat");
-        assert_eq!((&*stat.name, stat.parent), ("a ) b", 7));
-        assert_eq!((stat.own, stat.ended_children), (2.0, 0.4));
+        assert_eq!((&*stat.name, stat.seconds), ("a ) b", 2.0));
+    }
+
+    #[test]
+    fn waiting_is_no_work() {
+        assert_eq!(parse_machine("cpu  1 2 4 1000 1000 8 16 32 64 128\ncpu0 1"), 63.0);
     }
 
     #[test]
