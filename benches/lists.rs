@@ -27,8 +27,9 @@ const BOUND: f64 = 1.5;
 
 struct Nobody;
 
+#[async_trait::async_trait]
 impl Dispatch for Nobody {
-    fn reserve(&self, _: &EndpointId, _: usize) -> Option<Reservation> {
+    async fn reserve(&self, _: &EndpointId, _: usize) -> Option<Reservation> {
         None
     }
 

@@ -14,12 +14,43 @@ use crate::time::Timestamp;
 pub struct Gate {
     token: ClaimToken,
     places: AtomicUsize,
+    /// How many may wait for a place, since their turn comes at once.
+    patience: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+/// Somebody who waits for a place.
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a Gate);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Gate {
     /// A gate without places, for claims under `token`.
     pub fn new(token: ClaimToken) -> Arc<Self> {
-        Arc::new(Self { token, places: AtomicUsize::new(0) })
+        let none = || AtomicUsize::new(0);
+        Arc::new(Self { token, places: none(), patience: none(), waiting: none() })
+    }
+
+    /// Lets `most` wait for places.
+    pub fn let_wait(&self, most: usize) {
+        self.patience.store(most, Ordering::Release);
+    }
+
+    /// Waits for a place, unless so many do that it would take long.
+    pub fn wait(&self) -> Option<Waiting<'_>> {
+        let waiting = Waiting(self);
+        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
+        (before < self.patience.load(Ordering::Acquire)).then_some(waiting)
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// Lends out `places` more.
@@ -115,6 +146,18 @@ mod tests {
         assert_eq!(gate.unreserved(), 1);
         assert_eq!(gate.recall(), 1);
         assert!(gate.reserve(NOW, TIMEOUT).is_none());
+    }
+
+    #[test]
+    fn no_more_wait_than_have_their_turn_soon() {
+        let gate = Gate::new(ClaimToken(7));
+        assert!(gate.wait().is_none());
+        gate.let_wait(1);
+        let first = gate.wait();
+        assert!(first.is_some() && gate.wait().is_none());
+        assert_eq!(gate.waiting(), 1);
+        drop(first);
+        assert!(gate.wait().is_some());
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl Intake {
             };
             let memory = self.memory_for(publication, recipients.len())?;
             let (acceptance, answer) =
-                self.prepare(publication, purpose, &audience, &recipients, memory);
+                self.prepare(publication, purpose, &audience, &recipients, memory).await;
             match self.store.accept(acceptance).await? {
                 Accepted::Committed => return Ok(answer),
                 Accepted::Stale => audience = self.fresh_audience(organization).await?,
@@ -354,7 +354,7 @@ impl Intake {
         }
     }
 
-    fn prepare(
+    async fn prepare(
         &self,
         publication: &Publication,
         purpose: Purpose<'_>,
@@ -372,8 +372,10 @@ impl Intake {
             created_at: now,
         };
         let plaintext = publication.plaintext(&event.id);
-        let deliveries: Vec<NewDelivery> =
-            recipients.iter().map(|member| self.seal_for(member, &event, &plaintext)).collect();
+        let mut deliveries = Vec::with_capacity(recipients.len());
+        for member in recipients {
+            deliveries.push(self.seal_for(member, &event, &plaintext).await);
+        }
         let answer = EventWithDeliveries {
             event: event.clone(),
             deliveries: deliveries.iter().map(|new| new.delivery.clone()).collect(),
@@ -404,7 +406,7 @@ impl Intake {
         (acceptance, answer)
     }
 
-    fn seal_for(&self, member: &Member, event: &Event, plaintext: &[u8]) -> NewDelivery {
+    async fn seal_for(&self, member: &Member, event: &Event, plaintext: &[u8]) -> NewDelivery {
         let now = event.created_at;
         let endpoint = &member.endpoint;
         let (progress, sealed) = match &member.key {
@@ -417,8 +419,10 @@ impl Intake {
                 ),
             },
         };
-        let reservation =
-            sealed.as_ref().and_then(|sealed| self.dispatch.reserve(&endpoint.id, sealed.len()));
+        let reservation = match &sealed {
+            Some(sealed) => self.dispatch.reserve(&endpoint.id, sealed.len()).await,
+            None => None,
+        };
         let progress = match &reservation {
             Some(place) => {
                 progress.claim(place.claim(), now).expect("a delivery just accepted is pending")

@@ -272,6 +272,18 @@ impl Lane {
         places
     }
 
+    /// How many publishes may wait for a place at `now`, since attempts end fast enough to give each of them
+    /// one at once; none while the rows hold more.
+    pub fn patience(&self, now: Timestamp) -> usize {
+        let flows = self.settings.enabled
+            && !self.paused
+            && self.breaker.is_closed()
+            && !self.more_in_rows
+            && !self.refilling
+            && !self.full;
+        if flows { self.ahead(now).saturating_sub(self.waiting.len()) } else { 0 }
+    }
+
     /// Whether lent places are wanted back: somebody waits who came first, or fewer are to be had.
     pub fn wants_recall(&self, now: Timestamp) -> bool {
         self.lent > 0
@@ -462,6 +474,18 @@ mod tests {
         assert_eq!(lane.next(NOW), Step::Idle);
         end(&mut lane, &id(0), true, NOW);
         assert_eq!(claimed(&mut lane, NOW.plus(SECOND)), [id(2)]);
+    }
+
+    #[test]
+    fn publishes_wait_for_a_place_only_where_one_comes_free_at_once() {
+        let mut lane = lane(4);
+        assert_eq!(lane.patience(NOW), 0, "nothing ends");
+        (0..3).for_each(|_| lane.on_landed(true, NOW));
+        assert_eq!(lane.patience(NOW), 3);
+        lane.on_due(id(1));
+        assert_eq!(lane.patience(NOW), 2, "one came first");
+        lane.on_more_in_rows();
+        assert_eq!(lane.patience(NOW), 0, "nobody knows how many came first");
     }
 
     #[test]

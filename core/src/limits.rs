@@ -76,7 +76,7 @@ pub const AUDIENCES_CACHED: usize = 4096;
 /// Writes that wait for the ledger; one more is refused.
 pub const LEDGER_QUEUE: usize = 8192;
 /// Rows of one ledger transaction.
-pub const LEDGER_BATCH_ROWS: usize = 512;
+pub const LEDGER_BATCH_ROWS: usize = 2048;
 /// Sealed bytes of one ledger transaction.
 pub const LEDGER_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Sealed bytes that may wait for their commit, all publishes together; one more is refused.

@@ -770,12 +770,14 @@ pub struct HandOver {
     pub claimed: Option<(Bytes, Reservation)>,
 }
 
-/// The way from committed rows to the actors. Never waits and never fails: whatever an actor does
-/// not hear of, it finds in the rows.
+/// The way from committed rows to the actors. Never fails: whatever an actor does not hear of, it finds in
+/// the rows.
+#[async_trait]
 pub trait Dispatch: Send + Sync {
-    /// A place in the window of `endpoint`, if its actor is here and lends one; `bytes` of payload
-    /// are kept in memory until the attempt starts.
-    fn reserve(&self, endpoint: &EndpointId, bytes: usize) -> Option<Reservation>;
+    /// A place with `endpoint`, if its actor is here and lends one; `bytes` of payload are kept in memory
+    /// until the attempt starts. Where places come free faster than they are asked for it waits for one, for
+    /// a moment at most: what goes by way of the rows instead costs more, and would go on to.
+    async fn reserve(&self, endpoint: &EndpointId, bytes: usize) -> Option<Reservation>;
     /// Passes committed deliveries on.
     fn hand_over(&self, deliveries: Vec<HandOver>);
     /// An endpoint's settings changed.

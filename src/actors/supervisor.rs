@@ -12,8 +12,10 @@ use hookseal_core::gate::Gate;
 use hookseal_core::id::EndpointId;
 use hookseal_core::limits::{ENDPOINT_MAILBOX, SUPERVISOR_MAILBOX};
 
+use tokio::sync::Notify;
+
 use super::Tools;
-use super::endpoint::{Drain, EndpointActor, Enqueue, LookIntoRows};
+use super::endpoint::{Drain, EndpointActor, Enqueue, Lender, LookIntoRows};
 use super::switchboard::{Line, Switchboard};
 use crate::metrics;
 
@@ -77,18 +79,19 @@ impl Supervisor {
         }
         let token = ClaimToken::mint(self.tools.ownership.number(), rand::random());
         let gate = Gate::new(token);
-        let settings_version = Arc::new(AtomicU64::new(0));
+        let (settings_version, freed) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
         let hasher = BuildHasherDefault::<DefaultHasher>::default();
         let arbiter = &self.arbiters[hasher.hash_one(endpoint) as usize % self.arbiters.len()];
         let address = EndpointActor::start_in_arbiter(arbiter, {
             let (endpoint, tools) = (endpoint.clone(), self.tools.clone());
-            let (gate, settings_version) = (gate.clone(), settings_version.clone());
+            let gate = Lender { gate: gate.clone(), freed: freed.clone() };
+            let settings_version = settings_version.clone();
             move |context| {
                 context.set_mailbox_capacity(ENDPOINT_MAILBOX);
                 EndpointActor::new(endpoint, token, gate, settings_version, tools, supervisor)
             }
         });
-        let line = Arc::new(Line { address, gate, token, settings_version });
+        let line = Arc::new(Line { address, gate, token, freed, settings_version });
         self.switchboard.add(endpoint.clone(), line.clone());
         line
     }

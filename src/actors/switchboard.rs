@@ -1,14 +1,16 @@
 //! The way from committed rows to the actors: who speaks for an endpoint, and the places it lends.
 //!
-//! Never waits. What an actor could not be told waits in the rows, and the stager is asked to look
+//! Waits for nothing but a place that comes free at once. What an actor could not be told waits in the rows, and the stager is asked to look
 //! there.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix::Addr;
 use actix::prelude::SendError;
+use async_trait::async_trait;
 use hookseal_core::budget::Budget;
 use hookseal_core::cluster::Workload;
 use hookseal_core::delivery::ClaimToken;
@@ -25,6 +27,9 @@ use super::endpoint::{
 };
 use super::supervisor::{Start, Supervisor};
 
+/// How long a publish waits for a place that comes free at once.
+const PLACE_PATIENCE: Duration = Duration::from_millis(100);
+
 /// How to reach one endpoint's actor. Shared, never cloned: each clone of an address has a place of
 /// its own in the mailbox beyond its bound.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ pub struct Line {
     pub gate: Arc<Gate>,
     /// Names this life of it.
     pub token: ClaimToken,
+    /// Wakes who waits for a place.
+    pub freed: Arc<Notify>,
     /// Raised with every change of the endpoint's settings.
     pub settings_version: Arc<AtomicU64>,
 }
@@ -44,7 +51,7 @@ pub struct Switchboard {
     lines: RwLock<HashMap<EndpointId, Arc<Line>>>,
     supervisor: OnceLock<Addr<Supervisor>>,
     clock: Arc<dyn Clock>,
-    attempt_timeout: std::time::Duration,
+    attempt_timeout: Duration,
     /// Bytes of sealed payload that may still be kept in memory.
     memory: Arc<Budget>,
     closed: AtomicBool,
@@ -75,7 +82,7 @@ impl Switchboard {
     /// A switchboard without lines.
     pub fn new(
         clock: Arc<dyn Clock>,
-        attempt_timeout: std::time::Duration,
+        attempt_timeout: Duration,
         ownership: Arc<dyn Ownership>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -233,8 +240,9 @@ struct Mail {
     claimed: Vec<(Claimed, Reservation)>,
 }
 
+#[async_trait]
 impl Dispatch for Switchboard {
-    fn reserve(&self, endpoint: &EndpointId, bytes: usize) -> Option<Reservation> {
+    async fn reserve(&self, endpoint: &EndpointId, bytes: usize) -> Option<Reservation> {
         if bytes > RESERVED_BYTES || self.closed.load(Ordering::Acquire) {
             return None;
         }
@@ -242,10 +250,24 @@ impl Dispatch for Switchboard {
             return None;
         }
         // An actor of a former life of this node would claim under its number, and be refused.
-        let line = self.lines.read().get(endpoint)?.clone();
-        let gate = line.token.is_of(self.ownership.number()).then(|| line.gate.clone())?;
+        let line = self.line(endpoint).filter(|line| line.token.is_of(self.ownership.number()))?;
         let memory = self.memory.take(bytes)?;
-        let place = gate.reserve(self.clock.now(), self.attempt_timeout)?;
+        let free = || line.gate.reserve(self.clock.now(), self.attempt_timeout);
+        let place = match free() {
+            Some(place) => place,
+            None => {
+                let _waiting = line.gate.wait()?;
+                let freed = async {
+                    loop {
+                        line.freed.notified().await;
+                        if let Some(place) = free() {
+                            return place;
+                        }
+                    }
+                };
+                tokio::time::timeout(PLACE_PATIENCE, freed).await.ok()?
+            }
+        };
         Some(place.holding(memory))
     }
 

@@ -73,6 +73,11 @@ impl Window {
     /// Wakes those for whom there may be something after `looked`; the others are that much further.
     /// Answers the end of what was looked at.
     fn wake(&self, mut looked: Position) -> Position {
+        // Who begins to wait after this looks himself at what came before.
+        let head = self.head();
+        if self.waiters.lock().is_empty() {
+            return head;
+        }
         let mut touched: HashSet<Interest> = HashSet::new();
         let all = loop {
             match self.after(looked) {

@@ -23,6 +23,13 @@ const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// How long nobody may answer before connections are replaced, and how often they are at most.
 const SILENCE: Duration = Duration::from_secs(4);
 const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(8);
+/// Page caches of SQLite connections; negative is KiB. The writer's holds the pages of a transaction: what
+/// does not fit is written twice. What a long backlog reads must not stay in memory four times over, and the
+/// system caches the file anyway.
+const WRITER_CACHE: &str = "-16384";
+const READER_CACHE: &str = "-512";
+/// Pages of the write-ahead log that are written back together: most of them were written again meanwhile.
+const CHECKPOINT_PAGES: &str = "8192";
 /// Transactions of the ledger that a PostgreSQL runs at once.
 const LEDGER_CONNECTIONS: u32 = 2;
 /// Name of the database file in the data directory.
@@ -115,7 +122,7 @@ impl Connections {
     }
 
     async fn open_sqlite(url: &str) -> Result<Self> {
-        let options = |connections| {
+        let options = |connections, cache: &'static str| {
             let mut options = ConnectOptions::new(url.to_owned());
             options
                 .max_connections(connections)
@@ -125,22 +132,21 @@ impl Connections {
                 .max_lifetime(None)
                 .test_before_acquire(false)
                 .sqlx_logging(false)
-                .map_sqlx_sqlite_opts(|sqlite| {
+                .map_sqlx_sqlite_opts(move |sqlite| {
                     // NORMAL loses acknowledged commits at a power cut.
                     sqlite
                         .journal_mode(SqliteJournalMode::Wal)
                         .synchronous(SqliteSynchronous::Full)
                         .foreign_keys(true)
-                        // Negative is KiB: what a long backlog reads must not stay in memory five
-                        // times over, and the system caches the file anyway.
-                        .pragma("cache_size", "-512")
+                        .pragma("cache_size", cache)
+                        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
                         .busy_timeout(PATIENCE)
                         .statement_cache_capacity(256)
                 });
             options
         };
-        let writer = Database::connect(options(1)).await.map_err(unavailable)?;
-        let readers = Database::connect(options(4)).await.map_err(unavailable)?;
+        let writer = Database::connect(options(1, WRITER_CACHE)).await.map_err(unavailable)?;
+        let readers = Database::connect(options(4, READER_CACHE)).await.map_err(unavailable)?;
         for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", "2")] {
             let found = pragma_value(&writer, pragma).await?;
             if found != wanted {

@@ -3,6 +3,7 @@
 
 mod claims;
 mod flights;
+mod lender;
 mod messages;
 
 use std::cell::OnceCell;
@@ -16,7 +17,6 @@ use actix::prelude::*;
 use hookseal_core::delivery::ClaimToken;
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Error, Result};
-use hookseal_core::gate::Gate;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::lane::{Lane, LaneSettings, Step};
 use hookseal_core::time::Timestamp;
@@ -27,6 +27,7 @@ use super::{STORE_PAUSE, Tools};
 use crate::courier::{Address, Courier};
 use crate::metrics;
 
+pub use lender::Lender;
 #[cfg(test)]
 pub(crate) use messages::Explode;
 pub use messages::{Cargo, Deliver, Drain, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot};
@@ -54,7 +55,7 @@ struct Settings {
 pub struct EndpointActor {
     endpoint: EndpointId,
     token: ClaimToken,
-    gate: Arc<Gate>,
+    lender: Lender,
     /// Raised by the switchboard with every change of the settings.
     settings_version: Arc<AtomicU64>,
     settings: Option<Settings>,
@@ -112,11 +113,11 @@ impl Drop for Tombstone {
 }
 
 impl EndpointActor {
-    /// An actor for `endpoint` that claims under `token` and lends places through `gate`.
+    /// An actor for `endpoint` that claims under `token` and lends places through `lender`.
     pub fn new(
         endpoint: EndpointId,
         token: ClaimToken,
-        gate: Arc<Gate>,
+        lender: Lender,
         settings_version: Arc<AtomicU64>,
         tools: Tools,
         supervisor: Addr<Supervisor>,
@@ -134,7 +135,7 @@ impl EndpointActor {
             lane: Lane::new(disabled, tools.clock.now()),
             endpoint,
             token,
-            gate,
+            lender,
             settings_version,
             settings: None,
             loading: false,
@@ -158,7 +159,7 @@ impl EndpointActor {
     fn pump(&mut self, context: &mut Context<Self>) {
         if self.is_ending() {
             self.lane.pause();
-            self.lane.on_recalled(self.gate.recall());
+            self.lender.recall(&mut self.lane);
         } else {
             self.lane.resume();
         }
@@ -174,7 +175,7 @@ impl EndpointActor {
         loop {
             let now = self.tools.clock.now();
             if self.lane.wants_recall(now) {
-                self.lane.on_recalled(self.gate.recall());
+                self.lender.recall(&mut self.lane);
             }
             match self.lane.next(now) {
                 Step::Claim(ids) => self.claim(ids, now, context),
@@ -188,7 +189,7 @@ impl EndpointActor {
                 Step::Idle => break,
             }
         }
-        self.gate.lend(self.lane.lend(self.tools.clock.now()));
+        self.lender.lend(&mut self.lane, self.tools.clock.now());
         self.rest(context);
     }
 
@@ -302,12 +303,12 @@ impl EndpointActor {
             }
             Some(_) => {
                 self.revoked.clear();
-                self.lane.on_recalled(self.gate.recall());
+                self.lender.recall(&mut self.lane);
                 if self.lane.is_quiet(now) {
                     self.end(context);
                 } else {
                     self.quiet_since = None;
-                    self.gate.lend(self.lane.lend(now));
+                    self.lender.lend(&mut self.lane, now);
                     self.wake_at(now.plus(idle_after), context);
                 }
             }

@@ -126,13 +126,7 @@ async fn insert_events<'a>(
         ("fingerprint", TextOrNull),
         ("created_at_ms", Number),
     ];
-    // In one order, so that two writers do not wait for each other; of one key the first stays first.
-    let mut by_key = acceptances.to_vec();
-    by_key.sort_by_key(|acceptance| {
-        let key = acceptance.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
-        (key, key.map(|_| &acceptance.event.organization_id))
-    });
-    let rows = by_key.iter().map(|acceptance| {
+    let row = |acceptance: &&Acceptance| {
         let Acceptance { event, session, idempotency, .. } = acceptance;
         [
             event.id.as_str().into(),
@@ -145,11 +139,20 @@ async fn insert_events<'a>(
             idempotency.as_ref().map(|i| i.fingerprint.as_str()).into(),
             event.created_at.as_ms().into(),
         ]
+    };
+    // Without a key nothing can be in an event's way, and to look for it costs as much as an index.
+    let (mut keyed, free): (Vec<&Acceptance>, Vec<&Acceptance>) =
+        acceptances.iter().partition(|acceptance| acceptance.idempotency.is_some());
+    Given::new(columns).with(free.iter().map(row)).insert(tx, "events").await?;
+    // In one order, so that two writers do not wait for each other; of one key the first stays first.
+    keyed.sort_by_key(|acceptance| {
+        let key = acceptance.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
+        (&acceptance.event.organization_id, key)
     });
-    let inserted = Given::new(columns).with(rows).insert_new(tx, "events").await?;
+    let inserted = Given::new(columns).with(keyed.iter().map(row)).insert_new(tx, "events").await?;
     let mut missing = HashSet::new();
-    if inserted < acceptances.len() as u64 {
-        let ids = || acceptances.iter().map(|acceptance| acceptance.event.id.as_str());
+    if inserted < keyed.len() as u64 {
+        let ids = || keyed.iter().map(|acceptance| acceptance.event.id.as_str());
         missing.extend(ids());
         // Ids are never made twice: one that is there was inserted just now.
         let sql = "SELECT e.id FROM given JOIN events e ON e.id = k";

@@ -40,10 +40,12 @@ pub(super) async fn claim(
         let (token, expires_at, now) = (claim.token.0, claim.expires_at.as_ms(), now.as_ms());
         [id.as_str().into(), token.into(), expires_at.into(), now.into()]
     });
+    // COALESCE keeps PostgreSQL off the index of what is pending: its statistics lag, and where they say that
+    // nothing is, it would look through all of it.
     let sql = format!(
         "UPDATE deliveries SET status = '{delivering}', next_attempt_at_ms = NULL, \
          claim_token = c.token, claim_expires_at_ms = c.expires_at_ms, updated_at_ms = c.now_ms \
-         FROM given AS c WHERE deliveries.id = c.k AND deliveries.status = '{pending}' \
+         FROM given AS c WHERE deliveries.id = c.k AND COALESCE(deliveries.status, '') = '{pending}' \
          AND deliveries.next_attempt_at_ms <= c.now_ms \
          AND deliveries.payload_scrubbed_at_ms IS NULL RETURNING *",
         delivering = Status::Delivering.as_str(),

@@ -28,8 +28,9 @@ pub struct Recorder {
     pub owed: Mutex<usize>,
 }
 
+#[async_trait::async_trait]
 impl Dispatch for Recorder {
-    fn reserve(&self, _: &EndpointId, _: usize) -> Option<Reservation> {
+    async fn reserve(&self, _: &EndpointId, _: usize) -> Option<Reservation> {
         None
     }
 
