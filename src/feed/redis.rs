@@ -35,6 +35,9 @@ const WRITERS: &str = "hookseal:{feed}:writers";
 const ENTRY_CHANGES: usize = 256;
 /// Entries that are read at once.
 const ENTRIES: usize = 256;
+const NO_CHANGES: &str = "[]";
+/// Entries of its own that a process keeps until they come back to it.
+const OWN_ENTRIES: usize = 16;
 /// How long a read waits for the next entry before it looks whether the stream is still the same.
 const WAIT: Duration = Duration::from_secs(1);
 /// How long Redis may take to answer anything else.
@@ -229,15 +232,18 @@ impl RedisFeed {
             let outbox = outbox.clone();
             move |told| outbox.tell(told)
         });
+        let own = Arc::new(Own::default());
         let writer = Writer {
             redis: redis.clone(),
             writers,
             outbox: outbox.clone(),
+            own: own.clone(),
             window: window.clone(),
         };
         let reader = Reader {
             redis: redis.clone(),
             outbox: outbox.clone(),
+            own,
             window: window.clone(),
             last: None,
         };
@@ -314,6 +320,7 @@ struct Writer {
     redis: RedisLink,
     writers: Writers,
     outbox: Arc<Outbox>,
+    own: Arc<Own>,
     window: Arc<Window>,
 }
 
@@ -347,10 +354,10 @@ impl Writer {
             }
             sequence += 1;
             let mut changes = json(&entry.changes);
+            self.own.put(changes.clone(), std::mem::take(&mut entry.changes));
             loop {
-                if self.outbox.ages && entry.at.elapsed() > LATE && !entry.changes.is_empty() {
-                    (entry.changes, entry.broken) = (Vec::new(), true);
-                    changes = json(&entry.changes);
+                if self.outbox.ages && entry.at.elapsed() > LATE && changes != NO_CHANGES {
+                    (changes, entry.broken) = (NO_CHANGES.to_owned(), true);
                 }
                 let oldest = self.window.oldest();
                 let appended: RedisResult<()> = append
@@ -406,6 +413,28 @@ impl Writer {
     }
 }
 
+/// What this process appended lately: it need not read from the stream what it has at hand.
+#[derive(Debug, Default)]
+struct Own(Mutex<VecDeque<(String, Vec<Change>)>>);
+
+impl Own {
+    /// Keeps changes with what is appended for them.
+    fn put(&self, text: String, changes: Vec<Change>) {
+        let mut kept = self.0.lock();
+        kept.push_back((text, changes));
+        if kept.len() > OWN_ENTRIES {
+            kept.pop_front();
+        }
+    }
+
+    /// The changes of an entry, if they are here.
+    fn take(&self, text: &str) -> Option<Vec<Change>> {
+        let mut kept = self.0.lock();
+        let place = kept.iter().position(|(own, _)| own == text)?;
+        kept.drain(..=place).next_back().map(|(_, changes)| changes)
+    }
+}
+
 /// The last entry that was read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Last {
@@ -418,6 +447,7 @@ struct Last {
 struct Reader {
     redis: RedisLink,
     outbox: Arc<Outbox>,
+    own: Arc<Own>,
     window: Arc<Window>,
     last: Option<Last>,
 }
@@ -444,19 +474,21 @@ impl Reader {
         let wait = usize::try_from(WAIT.as_millis()).unwrap_or(usize::MAX);
         let options = StreamReadOptions::default().block(wait).count(ENTRIES);
         loop {
-            let number = self.last.map_or(0, |last| last.number);
-            let after = format!("{number}-{}", u64::MAX);
+            let seen = self.last.map_or(0, |last| last.number);
+            let after = format!("{seen}-{}", u64::MAX);
             let read: Option<StreamReadReply> =
                 connection.xread_options(&[STREAM], &[after], &options).await?;
             let entries = read.into_iter().flat_map(|read| read.keys).flat_map(|key| key.ids);
-            let mut silent = true;
+            let mut last = None;
             for entry in entries {
-                silent = false;
                 self.take_in(&entry);
+                last = Some(entry);
             }
-            if silent {
+            if let Some(entry) = &last {
+                self.last = number(entry).map(|number| Last { number, hash: hash(entry) });
+            } else {
                 let number: Option<u64> = connection.hget(HEAD, "number").await?;
-                if number.unwrap_or(0) < self.last.map_or(0, |last| last.number) {
+                if number.unwrap_or(0) < seen {
                     return self.lose(&mut connection).await;
                 }
             }
@@ -464,12 +496,11 @@ impl Reader {
     }
 
     fn take_in(&mut self, entry: &StreamId) {
-        let number = entry.id.split('-').next().and_then(|number| number.parse().ok());
-        let (Some(number), Some(epoch)) = (number, entry.get::<u64>("epoch")) else { return };
-        let last = Last { number, hash: hash(entry) };
-        self.last = Some(last);
-        let changes = entry.get::<String>("changes").unwrap_or_default();
-        match serde_json::from_str(&changes) {
+        let (Some(number), Some(epoch)) = (number(entry), entry.get::<u64>("epoch")) else {
+            return;
+        };
+        let text = entry.get::<String>("changes").unwrap_or_default();
+        match self.own.take(&text).map_or_else(|| serde_json::from_str(&text), Ok) {
             Ok(changes) => self.window.take_over(epoch, number, changes),
             // Written by another version of this program.
             Err(error) => {
@@ -483,7 +514,6 @@ impl Reader {
     async fn lose(&mut self, connection: &mut RedisConnection) -> RedisResult<()> {
         tracing::warn!("Redis lost the feed; those who watch are told");
         let newest: StreamRangeReply = connection.xrevrange_count(STREAM, "+", "-", 1).await?;
-        let number = |entry: &StreamId| entry.id.split('-').next()?.parse().ok();
         let newest = newest.ids.first();
         self.last =
             newest.and_then(|entry| Some(Last { number: number(entry)?, hash: hash(entry) }));
@@ -496,6 +526,10 @@ async fn entry(connection: &mut RedisConnection, number: u64) -> RedisResult<Opt
     let id = format!("{number}-0");
     let found: StreamRangeReply = connection.xrange(STREAM, &id, &id).await?;
     Ok(found.ids.into_iter().next())
+}
+
+fn number(entry: &StreamId) -> Option<u64> {
+    entry.id.split('-').next()?.parse().ok()
 }
 
 fn hash(entry: &StreamId) -> u64 {
