@@ -9,6 +9,7 @@ pub(crate) mod child;
 mod connection;
 mod database;
 mod driver;
+mod finding;
 pub(crate) mod limit;
 mod measured;
 mod payload;
@@ -21,6 +22,7 @@ mod run;
 mod samples;
 pub(crate) mod scenario;
 mod stage;
+mod turns;
 mod usage;
 
 use std::path::{Path, PathBuf};
@@ -62,6 +64,7 @@ pub(crate) struct Options {
 /// [`Error::Invalid`] for a URL or directory, [`Error::Broken`] when something that was accepted did not arrive, did
 /// not verify, or a process ended.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    options.scenario.judge(&options.settings)?;
     let place = Place::judge(options.database.as_deref(), options.redis.as_deref())?;
     let directory = match &options.data_dir {
         None => tempfile::tempdir(),

@@ -6,6 +6,7 @@ use hookseal_core::error::{Error, Result};
 use serde::Serialize;
 
 use super::Options;
+use super::finding::Finding;
 use super::limit::Limit;
 use super::measured::Measured;
 use super::run::Run;
@@ -151,6 +152,9 @@ impl Table {
         self.line(&format!("run {number}"), "");
         for phase in &run.phases {
             self.phase(phase, limit, cores);
+        }
+        for (name, value) in run.finding.iter().flat_map(Finding::lines) {
+            self.line(name, &value);
         }
         self.line("arrived", &arrived(run));
         let samples = match run.forged {

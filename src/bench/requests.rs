@@ -14,7 +14,7 @@ const DIGITS: usize = 16;
 const BATCHES: usize = 64;
 
 /// One request, over and over with other sessions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Request {
     bytes: Vec<u8>,
     /// Where the digits of sessions' ids begin.
@@ -52,7 +52,7 @@ impl Request {
     }
 }
 
-/// The requests of a load, which goes to everybody in turn.
+/// The requests of a load, which goes to all endpoints of `organizations` in turn.
 pub(super) fn requests(
     load: Load,
     audience: Audience,
@@ -106,7 +106,8 @@ mod tests {
     use super::*;
 
     fn organizations() -> Vec<Organization> {
-        let endpoint = |id: &str| Endpoint { id: id.to_owned(), secret: String::new() };
+        let endpoint =
+            |id: &str| Endpoint { id: id.to_owned(), secret: String::new(), fickle: false };
         let of = |id: &str, endpoints: &[&str]| Organization {
             id: id.to_owned(),
             endpoints: endpoints.iter().map(|id| endpoint(id)).collect(),

@@ -9,11 +9,12 @@ use super::account::Account;
 use super::arrivals::Arrivals;
 use super::database::{Place, Scratch};
 use super::driver::Driver;
+use super::finding::Finding;
 use super::limit::{self, Limit, Task};
 use super::measured::Measured;
 use super::phase::Field;
 use super::progress::Progress;
-use super::receiver::Trust;
+use super::receiver::{Mood, Trust};
 use super::samples::Summary;
 use super::scenario::{Scenario, Settings, WINDOW};
 use super::stage::{Daemon, furnish};
@@ -26,7 +27,10 @@ pub(super) struct Run {
     /// One row, one client, on the same database.
     pub(super) commit: Summary,
     pub(super) phases: Vec<Measured>,
-    /// Deliveries that were accepted, in all.
+    /// What the scenario asks for beside that.
+    #[serde(flatten)]
+    pub(super) finding: Option<Finding>,
+    /// Deliveries that were accepted and can arrive: those to endpoints that hang in the end are not among them.
     pub(super) accepted: usize,
     /// Of these, those that had not arrived half a minute after the last was published.
     pub(super) missing: usize,
@@ -63,7 +67,7 @@ pub(super) async fn limit(
 ) -> Result<Limit> {
     let receiver = Arrivals::start(directory).await?;
     let task = Task {
-        url: receiver.url(0),
+        url: receiver.url(0, false),
         secret: "whsec_of_the_limit".to_owned(),
         public_jwk: keys.public_jwk.clone(),
         window: settings.window.unwrap_or(WINDOW) as usize,
@@ -100,7 +104,7 @@ pub(super) async fn play(
     let daemon = Daemon::start(directory, database.environment(), &layout).await?;
     let mut progress = Progress::default();
     progress.show(&format!("{label}: making {} endpoints", layout.endpoints));
-    let url = |number| receiver.url(number);
+    let url = |number, fickle| receiver.url(number, fickle);
     let organizations = furnish(&daemon, &layout, url, &keys.public_jwk).await?;
     let endpoints = organizations.iter().flat_map(|of| &of.endpoints);
     let secrets = endpoints.map(|endpoint| endpoint.secret.clone()).collect();
@@ -122,6 +126,7 @@ pub(super) async fn play(
         driver: Driver::new(address),
         account: Account::default(),
         meters,
+        mood: Mood::default(),
         label,
         progress,
     };
@@ -131,12 +136,13 @@ pub(super) async fn play(
         phases.push(measured);
     }
     let standing = field.receiver.standing().await?;
-    let account = &field.account;
+    let (account, expected) = (&field.account, field.expected());
     Ok(Run {
         commit,
+        finding: Finding::of(scenario, &layout, &phases),
         phases,
-        accepted: account.accepted(),
-        missing: account.missing(),
+        accepted: account.accepted(expected),
+        missing: account.missing(expected),
         repeated: account.repeated(),
         unannounced: account.unannounced(),
         verified: standing.verified,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use hookseal_core::error::{Error, Result};
 use serde::Serialize;
+
+use super::receiver::Mood;
 
 /// What a run may be of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -19,6 +22,8 @@ pub(crate) enum Scenario {
     Batch,
     /// A steady rate to 100 endpoints: latency apart from what is the most
     Paced,
+    /// A steady rate to 1,000 endpoints, first well, then ten of them hanging: what the others notice
+    Noisy,
 }
 
 /// What a user sets beside the scenario; none leaves it to the scenario.
@@ -30,10 +35,14 @@ pub(crate) struct Settings {
     pub(crate) endpoints: Option<usize>,
     /// Attempts in flight to each endpoint; to all together where the limit is measured.
     pub(crate) window: Option<u32>,
-    /// Events a second of `paced`.
+    /// Events a second where the rate is steady.
     pub(crate) rate: f64,
     /// The same, as a part of what the installation can take.
     pub(crate) share: Option<f64>,
+    /// Endpoints that hang.
+    pub(crate) hanging: Option<usize>,
+    /// The part of all events that goes to them; as large as their part of the endpoints when none.
+    pub(crate) hanging_share: Option<f64>,
     /// Bytes of an event's `data`.
     pub(crate) payload: usize,
 }
@@ -47,6 +56,8 @@ const BATCH_CONNECTIONS: usize = 8;
 const BATCH_EVENTS: usize = 100;
 /// Endpoints of an organization, where there are as many.
 const PER_ORGANIZATION: usize = 10;
+/// Endpoints that hang.
+const HANGING: usize = 10;
 /// What is left out of account at the start: actors start, statements are prepared, keys are parsed.
 const WARM_UP: Duration = Duration::from_secs(3);
 
@@ -58,6 +69,37 @@ pub(super) struct Layout {
     /// `max_in_flight` of each; the daemon's own when none.
     pub(super) window: Option<u32>,
     pub(super) audience: Audience,
+    /// Endpoints whose receiver changes its mood, evenly among the others.
+    pub(super) fickle: usize,
+    /// The part of what goes to everyone that goes to these.
+    pub(super) fickle_share: f64,
+}
+
+impl Layout {
+    /// Whether the endpoint with this number is a fickle one.
+    pub(super) fn is_fickle(&self, number: usize) -> bool {
+        (number + 1) * self.fickle / self.endpoints > number * self.fickle / self.endpoints
+    }
+}
+
+/// Which endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crowd {
+    Everyone,
+    /// Those whose receiver is always well.
+    Steady,
+    /// The others.
+    Fickle,
+}
+
+impl Crowd {
+    pub(super) fn holds(self, fickle: bool) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Steady => !fickle,
+            Self::Fickle => fickle,
+        }
+    }
 }
 
 /// Whom one event goes to.
@@ -74,6 +116,12 @@ pub(super) enum Audience {
 pub(super) struct Phase {
     pub(super) name: &'static str,
     pub(super) load: Load,
+    /// Whom it goes to.
+    pub(super) to: Crowd,
+    /// Whose deliveries are measured.
+    pub(super) of: Crowd,
+    /// How fickle endpoints answer meanwhile.
+    pub(super) mood: Mood,
     pub(super) warm_up: Duration,
     pub(super) measured: Duration,
 }
@@ -96,29 +144,68 @@ pub(super) enum Rate {
 }
 
 impl Scenario {
+    /// Seconds that are measured unless a user says otherwise.
+    pub(crate) fn seconds(self) -> u64 {
+        30
+    }
+
+    /// Seconds for the limit unless a user says otherwise: none where throughput is not what is asked for.
+    pub(crate) fn limit_seconds(self) -> u64 {
+        match self {
+            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced => 10,
+            Self::Noisy => 0,
+        }
+    }
+
+    /// Events a second unless a user says otherwise.
+    pub(crate) fn rate(self) -> f64 {
+        match self {
+            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced => 650.0,
+            Self::Noisy => 2000.0,
+        }
+    }
+
+    /// Judges what a user set together.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the one at fault.
+    pub(super) fn judge(self, settings: &Settings) -> Result<()> {
+        let layout = self.layout(settings);
+        if layout.fickle < layout.endpoints {
+            return Ok(());
+        }
+        Err(Error::invalid("hanging", "fewer than the endpoints"))
+    }
+
     /// How its endpoints are laid out.
     #[rustfmt::skip] // the columns carry the meaning
     pub(super) fn layout(self, settings: &Settings) -> Layout {
         use Audience::{Endpoint, Organization};
         let opened = settings.window.or(Some(WINDOW));
-        let (endpoints, window, audience) = match self {
-            Self::One    => (1,    opened,          Endpoint),
-            Self::Spread => (1000, settings.window, Endpoint),
-            Self::Fanout => (100,  settings.window, Organization),
-            Self::Batch  => (10,   settings.window, Endpoint),
-            Self::Paced  => (100,  settings.window, Endpoint),
+        let hanging = settings.hanging.unwrap_or(HANGING);
+        let (endpoints, fickle, window, audience) = match self {
+            Self::One    => (1,    0,       opened,          Endpoint),
+            Self::Spread => (1000, 0,       settings.window, Endpoint),
+            Self::Fanout => (100,  0,       settings.window, Organization),
+            Self::Batch  => (10,   0,       settings.window, Endpoint),
+            Self::Paced  => (100,  0,       settings.window, Endpoint),
+            Self::Noisy  => (1000, hanging, settings.window, Endpoint),
         };
         let endpoints = settings.endpoints.unwrap_or(endpoints);
-        Layout { endpoints, per_organization: PER_ORGANIZATION.min(endpoints), window, audience }
+        let per_organization = PER_ORGANIZATION.min(endpoints);
+        let share = settings.hanging_share.unwrap_or(fickle as f64 / endpoints as f64);
+        Layout { endpoints, per_organization, window, audience, fickle, fickle_share: share }
     }
 
     /// The phases of one run, the last of which the run is about.
     pub(super) fn phases(self, settings: &Settings) -> Vec<Phase> {
         let connections = settings.connections.unwrap_or(CONNECTIONS);
         let measured = Duration::from_secs(settings.seconds);
-        let phase = |name, load| Phase { name, load, warm_up: WARM_UP, measured };
+        let (to, of, mood) = (Crowd::Everyone, Crowd::Everyone, Mood::Well);
+        let phase = |name, load| Phase { name, load, to, of, mood, warm_up: WARM_UP, measured };
         let full = phase("full", Load::Closed { connections, events_a_request: 1 });
         let paced = |rate| phase("paced", Load::Open { connections, rate });
+        let steady = Load::Open { connections, rate: Rate::Fixed(settings.rate) };
         match self {
             Self::One | Self::Spread | Self::Fanout => vec![full],
             Self::Batch => {
@@ -129,6 +216,11 @@ impl Scenario {
                 Some(share) => vec![full, paced(Rate::ShareOfBefore(share))],
                 None => vec![paced(Rate::Fixed(settings.rate))],
             },
+            Self::Noisy => {
+                let well = Phase { of: Crowd::Steady, ..phase("all well", steady) };
+                let hanging = Phase { name: "some hang", mood: Mood::Hanging, ..well.clone() };
+                vec![well, hanging]
+            }
         }
     }
 }
@@ -144,28 +236,40 @@ mod tests {
         window: None,
         rate: 650.0,
         share: None,
+        hanging: None,
+        hanging_share: None,
         payload: 300,
     };
 
     #[test]
     #[rustfmt::skip] // the columns carry the meaning
     fn layouts_follow_the_table() {
-        for (scenario,       endpoints, per_organization, window) in [
-            (Scenario::One,    1,       1,                Some(256)),
-            (Scenario::Spread, 1000,    10,               None),
-            (Scenario::Fanout, 100,     10,               None),
-            (Scenario::Batch,  10,      10,               None),
-            (Scenario::Paced,  100,     10,               None),
+        for (scenario,       endpoints, fickle, per_organization, window) in [
+            (Scenario::One,    1,       0,      1,                Some(256)),
+            (Scenario::Spread, 1000,    0,      10,               None),
+            (Scenario::Fanout, 100,     0,      10,               None),
+            (Scenario::Batch,  10,      0,      10,               None),
+            (Scenario::Paced,  100,     0,      10,               None),
+            (Scenario::Noisy,  1000,    10,     10,               None),
         ] {
             let layout = scenario.layout(&UNSET);
-            assert_eq!((layout.endpoints, layout.per_organization, layout.window),
-                       (endpoints, per_organization, window), "{scenario:?}");
+            assert_eq!((layout.endpoints, layout.fickle, layout.per_organization, layout.window),
+                       (endpoints, fickle, per_organization, window), "{scenario:?}");
+            let fickle = (0..endpoints).filter(|number| layout.is_fickle(*number)).count();
+            assert_eq!(fickle, layout.fickle, "{scenario:?}");
         }
         let set = Settings { endpoints: Some(4), window: Some(7), ..UNSET };
         for scenario in Scenario::value_variants() {
             let layout = scenario.layout(&set);
             assert_eq!((layout.endpoints, layout.per_organization, layout.window), (4, 4, Some(7)));
         }
+    }
+
+    #[test]
+    fn not_all_endpoints_hang() {
+        let settings = Settings { endpoints: Some(4), ..UNSET };
+        assert!(Scenario::Noisy.judge(&settings).is_err());
+        assert!(Scenario::Noisy.judge(&Settings { hanging: Some(3), ..settings }).is_ok());
     }
 
     #[test]

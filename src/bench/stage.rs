@@ -10,7 +10,7 @@ use hookseal_core::error::Result;
 use serde_json::{Value, json};
 
 use super::child::Child;
-use super::scenario::Layout;
+use super::scenario::{Crowd, Layout};
 use crate::demo::client::{Client, text};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -57,13 +57,24 @@ pub(super) struct Organization {
 pub(super) struct Endpoint {
     pub(super) id: String,
     pub(super) secret: String,
+    pub(super) fickle: bool,
+}
+
+/// The organizations that have endpoints of `crowd`, with these alone.
+pub(super) fn only(crowd: Crowd, organizations: &[Organization]) -> Vec<Organization> {
+    let narrowed = organizations.iter().map(|organization| {
+        let endpoints = organization.endpoints.iter();
+        let endpoints = endpoints.filter(|endpoint| crowd.holds(endpoint.fickle));
+        Organization { id: organization.id.clone(), endpoints: endpoints.cloned().collect() }
+    });
+    narrowed.filter(|organization| !organization.endpoints.is_empty()).collect()
 }
 
 /// Makes what `layout` asks for. Endpoints are numbered in the order of the answer.
 pub(super) async fn furnish(
     daemon: &Daemon,
     layout: &Layout,
-    url: impl Fn(usize) -> String,
+    url: impl Fn(usize, bool) -> String,
     public_jwk: &Value,
 ) -> Result<Vec<Organization>> {
     let client = Client::new(daemon.base.clone(), daemon.platform_key.clone());
@@ -74,7 +85,10 @@ pub(super) async fn furnish(
             let (id, key) = client.tenant("Bench").await?;
             let mut endpoints = Vec::with_capacity(numbers.len());
             for number in numbers {
-                endpoints.push(register(client, &key, url(*number), layout, public_jwk).await?);
+                let fickle = layout.is_fickle(*number);
+                let registered = register(client, &key, url(*number, fickle), layout, public_jwk);
+                let (id, secret) = registered.await?;
+                endpoints.push(Endpoint { id, secret, fickle });
             }
             Ok(Organization { id, endpoints })
         }
@@ -82,13 +96,14 @@ pub(super) async fn furnish(
     stream::iter(organizations).buffered(AT_ONCE).try_collect().await
 }
 
+/// Answers the endpoint's id and signing secret.
 async fn register(
     client: &Client,
     key: &str,
     url: String,
     layout: &Layout,
     public_jwk: &Value,
-) -> Result<Endpoint> {
+) -> Result<(String, String)> {
     let mut body = json!({ "url": url });
     if let Some(window) = layout.window {
         body["max_in_flight"] = window.into();
@@ -99,5 +114,5 @@ async fn register(
         "key_id": "bench", "algorithm": "RSA-OAEP-256", "key_type": "RSA", "jwk": public_jwk,
     });
     client.post(key, &format!("/v1/webhooks/endpoints/{id}/keys"), &encryption).await?;
-    Ok(Endpoint { id, secret: text(&made, &["signing_secret"])? })
+    Ok((id, text(&made, &["signing_secret"])?))
 }

@@ -80,3 +80,25 @@ fn a_place_that_cannot_be_used_is_named() {
         assert!(!ended.success && ended.stderr.contains(message), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn those_that_hang_are_told_apart_from_the_others() {
+    let home = Home::new(&[]);
+    let arguments = ["noisy", "--seconds", "3", "--rate", "40", "--connections", "16"];
+    let shape = ["--endpoints", "10", "--hanging", "2", "--hanging-share", "0.25"];
+    let (ended, json) = bench(&home, &[&arguments[..], &shape].concat());
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success, "{text}");
+    assert!(text.contains("2 hang with 25.0 % of the events"), "{text}");
+    // 30 of the 40 a second are for the healthy ones, in both halves.
+    for half in ["without", "with"] {
+        let rate = number(&json, &format!("/runs/0/noisy/healthy/deliveries_per_second/{half}"));
+        assert!((24.0..=36.0).contains(&rate), "{json:#}");
+    }
+    for path in ["publish_to_arrival_p50_ms/ratio", "publish_to_arrival_p99_ms/ratio"] {
+        assert!(number(&json, &format!("/runs/0/noisy/healthy/{path}")) > 0.0, "{json:#}");
+    }
+    assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
+    let (ended, _) = bench(&home, &["noisy", "--endpoints", "2", "--hanging", "2"]);
+    assert!(!ended.success && ended.stderr.contains("hanging"), "{}", ended.stderr);
+}
