@@ -75,6 +75,8 @@ struct What {
 pub(super) struct Shift {
     driver: Rc<Driver>,
     turns: Turns,
+    /// Events that are still to be published; without end when none.
+    rest: Cell<Option<usize>>,
     over: watch::Sender<bool>,
 }
 
@@ -85,8 +87,10 @@ impl Driver {
 }
 
 impl Shift {
-    pub(super) fn new(driver: Rc<Driver>, turns: Turns) -> Rc<Self> {
-        Rc::new(Self { driver, turns, over: watch::Sender::new(false) })
+    /// One that ends by itself after so many `events`, or goes on until it is ended.
+    pub(super) fn new(driver: Rc<Driver>, turns: Turns, events: Option<usize>) -> Rc<Self> {
+        let (rest, over) = (Cell::new(events), watch::Sender::new(false));
+        Rc::new(Self { driver, turns, rest, over })
     }
 
     /// Has no further request sent.
@@ -100,6 +104,12 @@ impl Shift {
         let mut buffer = Vec::new();
         while !*self.over.borrow() {
             let what = self.next(&mut buffer);
+            if let Some(rest) = self.rest.get() {
+                if rest == 0 {
+                    return;
+                }
+                self.rest.set(Some(rest.saturating_sub(what.events)));
+            }
             // What was refused is sent again, until it is taken.
             while !self.publish(&mut connection, &buffer, what, now_ns()).await {
                 if *self.over.borrow() {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::idle::Idle;
 use super::measured::Measured;
 use super::scenario::{Layout, Scenario};
 
@@ -10,6 +11,7 @@ use super::scenario::{Layout, Scenario};
 #[serde(rename_all = "lowercase")]
 pub(super) enum Finding {
     Noisy(Noisy),
+    Idle(Idle),
 }
 
 /// One number in two phases that differ in one thing.
@@ -91,6 +93,7 @@ impl Finding {
                 let head = format!("of which {hanging} hang with {share:.1} % of the events");
                 [vec![("the healthy endpoints", head)], healthy.lines()].concat()
             }
+            Self::Idle(idle) => idle.lines(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod connection;
 mod database;
 mod driver;
 mod finding;
+mod idle;
 pub(crate) mod limit;
 mod measured;
 mod payload;

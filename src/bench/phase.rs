@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use hookseal_core::error::Result;
+use hookseal_core::error::{Error, Result};
 use tokio::task::JoinHandle;
 
 use super::account::Account;
@@ -18,10 +18,13 @@ use super::samples::now_ns;
 use super::scenario::{Crowd, Layout, Load, Phase, Rate};
 use super::stage::{Daemon, Organization, only};
 use super::turns::Turns;
-use super::usage::Meters;
+use super::usage::{Memory, Meters};
 
 /// How long what was accepted may take to arrive after the last request.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often one looks whether publishers are done.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What phases are played on.
 pub(super) struct Field<'a> {
@@ -34,6 +37,8 @@ pub(super) struct Field<'a> {
     pub(super) driver: Rc<Driver>,
     pub(super) account: Account,
     pub(super) meters: Meters,
+    /// What the daemon had before anything was asked of it.
+    pub(super) fresh: Memory,
     /// How fickle endpoints answer now.
     pub(super) mood: Mood,
     /// What progress begins with.
@@ -47,6 +52,12 @@ pub(super) struct Work {
     publishers: Vec<JoinHandle<()>>,
 }
 
+impl Work {
+    fn is_over(&self) -> bool {
+        self.publishers.iter().all(JoinHandle::is_finished)
+    }
+}
+
 impl Field<'_> {
     /// Puts it under the load of `phase`; `before` is what the phase before came to.
     pub(super) async fn play(
@@ -56,7 +67,7 @@ impl Field<'_> {
     ) -> Result<Measured> {
         self.turn(phase.mood).await?;
         let offered = offered(phase.load, before);
-        let work = self.begin(phase, offered);
+        let work = self.begin(phase, offered, None);
         self.watch(phase.name, "warming up", phase.warm_up).await?;
         let from = self.meters.read().await?;
         self.watch(phase.name, "measuring", phase.measured).await?;
@@ -81,9 +92,34 @@ impl Field<'_> {
         }
     }
 
-    /// Publishes until it is ended, `offered` events a second or as many as possible.
-    fn begin(&self, phase: &Phase, offered: Option<f64>) -> Work {
-        let shift = Shift::new(self.driver.clone(), self.turns(phase));
+    /// Publishes as fast as possible until `count` more deliveries were accepted.
+    pub(super) async fn publish(&mut self, phase: &Phase, count: usize) -> Result<()> {
+        self.turn(phase.mood).await?;
+        let goal = self.account.accepted(phase.to) + count;
+        // Events of a batch that were refused are not sent again by those who publish.
+        loop {
+            let before = self.account.accepted(phase.to);
+            if before >= goal {
+                return Ok(());
+            }
+            let work = self.begin(phase, None, Some(goal - before));
+            while !work.is_over() {
+                tokio::time::sleep(LOOK).await;
+                self.must_run()?;
+                let (label, name) = (&self.label, phase.name);
+                let accepted = before + self.driver.tally.borrow().published.len();
+                self.progress.show(&format!("{label} {name}: {accepted}/{goal} accepted"));
+            }
+            self.end(work).await;
+            if self.account.accepted(phase.to) == before {
+                return Err(Error::broken("the daemon", "it refuses all events"));
+            }
+        }
+    }
+
+    /// Publishes until it is ended, `offered` events a second or as many as possible, no more than `events`.
+    fn begin(&self, phase: &Phase, offered: Option<f64>, events: Option<usize>) -> Work {
+        let shift = Shift::new(self.driver.clone(), self.turns(phase), events);
         let started_ns = now_ns();
         let connections = match phase.load {
             Load::Closed { connections, .. } | Load::Open { connections, .. } => connections,
@@ -122,7 +158,7 @@ impl Field<'_> {
     }
 
     /// Looks on for `time`, a second at a time.
-    async fn watch(&mut self, phase: &str, what: &str, time: Duration) -> Result<()> {
+    pub(super) async fn watch(&mut self, phase: &str, what: &str, time: Duration) -> Result<()> {
         let started = Instant::now();
         let mut before = self.receiver.standing().await?.arrived;
         let mut looked_at = started;
@@ -144,7 +180,7 @@ impl Field<'_> {
     }
 
     /// Waits until what was accepted and can arrive has arrived, as long as that may take.
-    async fn settle(&mut self, phase: &str) -> Result<()> {
+    pub(super) async fn settle(&mut self, phase: &str) -> Result<()> {
         let deadline = Instant::now() + ARRIVES_WITHIN;
         loop {
             self.must_run()?;
@@ -159,7 +195,7 @@ impl Field<'_> {
         }
     }
 
-    fn must_run(&mut self) -> Result<()> {
+    pub(super) fn must_run(&mut self) -> Result<()> {
         self.daemon.child.must_run()?;
         self.receiver.child.must_run()
     }

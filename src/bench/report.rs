@@ -253,6 +253,6 @@ fn shares(micros: &BTreeMap<&'static str, f64>) -> String {
     format!("{}; all {all:.0}", each.collect::<Vec<_>>().join(", "))
 }
 
-fn mebibytes(bytes: f64) -> String {
+pub(super) fn mebibytes(bytes: f64) -> String {
     format!("{:.0} MiB", bytes / (1024.0 * 1024.0))
 }

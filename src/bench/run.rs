@@ -10,6 +10,7 @@ use super::arrivals::Arrivals;
 use super::database::{Place, Scratch};
 use super::driver::Driver;
 use super::finding::Finding;
+use super::idle;
 use super::limit::{self, Limit, Task};
 use super::measured::Measured;
 use super::phase::Field;
@@ -18,7 +19,7 @@ use super::receiver::{Mood, Trust};
 use super::samples::Summary;
 use super::scenario::{Scenario, Settings, WINDOW};
 use super::stage::{Daemon, furnish};
-use super::usage::{Meters, peak_memory};
+use super::usage::{Memory, Meters};
 use crate::demo::receiver::Keys;
 
 /// What one run came to.
@@ -101,11 +102,15 @@ pub(super) async fn play(
     let layout = scenario.layout(settings);
     let commit = database.commit_time().await?;
     let receiver = Arrivals::start(directory).await?;
-    let daemon = Daemon::start(directory, database.environment(), &layout).await?;
+    let environment = [database.environment(), scenario.environment()].concat();
+    let daemon = Daemon::start(directory, environment, &layout).await?;
+    let fresh = Memory::of(daemon.child.id());
     let mut progress = Progress::default();
-    progress.show(&format!("{label}: making {} endpoints", layout.endpoints));
+    let made = |made| {
+        progress.show(&format!("{label}: made {made} of {} endpoints", layout.endpoints));
+    };
     let url = |number, fickle| receiver.url(number, fickle);
-    let organizations = furnish(&daemon, &layout, url, &keys.public_jwk).await?;
+    let organizations = furnish(&daemon, &layout, url, &keys.public_jwk, made).await?;
     let endpoints = organizations.iter().flat_map(|of| &of.endpoints);
     let secrets = endpoints.map(|endpoint| endpoint.secret.clone()).collect();
     receiver.trust(&Trust { jwk: keys.private_jwk.clone(), secrets }).await?;
@@ -126,12 +131,18 @@ pub(super) async fn play(
         driver: Driver::new(address),
         account: Account::default(),
         meters,
+        fresh,
         mood: Mood::default(),
         label,
         progress,
     };
     let mut phases: Vec<Measured> = Vec::new();
+    let mut finding = None;
     for phase in scenario.phases(settings) {
+        if scenario == Scenario::Idle {
+            finding = Some(Finding::Idle(idle::play(&mut field, &phase).await?));
+            continue;
+        }
         let measured = field.play(&phase, phases.last()).await?;
         phases.push(measured);
     }
@@ -139,7 +150,7 @@ pub(super) async fn play(
     let (account, expected) = (&field.account, field.expected());
     Ok(Run {
         commit,
-        finding: Finding::of(scenario, &layout, &phases),
+        finding: finding.or_else(|| Finding::of(scenario, &layout, &phases)),
         phases,
         accepted: account.accepted(expected),
         missing: account.missing(expected),
@@ -147,7 +158,7 @@ pub(super) async fn play(
         unannounced: account.unannounced(),
         verified: standing.verified,
         forged: standing.forged,
-        daemon_peak_bytes: peak_memory(field.daemon.child.id()),
+        daemon_peak_bytes: Memory::of(field.daemon.child.id()).peak_bytes,
     })
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Scenario {
     Paced,
     /// A steady rate to 1,000 endpoints, first well, then ten of them hanging: what the others notice
     Noisy,
+    /// 100,000 endpoints that had an event each and sleep: memory, processor time, calls of the store
+    Idle,
 }
 
 /// What a user sets beside the scenario; none leaves it to the scenario.
@@ -56,6 +58,10 @@ const BATCH_CONNECTIONS: usize = 8;
 const BATCH_EVENTS: usize = 100;
 /// Endpoints of an organization, where there are as many.
 const PER_ORGANIZATION: usize = 10;
+/// The same where there are very many.
+const PER_LARGE_ORGANIZATION: usize = 100;
+/// Connections that publish one event to each endpoint.
+const IDLE_CONNECTIONS: usize = 64;
 /// Endpoints that hang.
 const HANGING: usize = 10;
 /// What is left out of account at the start: actors start, statements are prepared, keys are parsed.
@@ -146,22 +152,37 @@ pub(super) enum Rate {
 impl Scenario {
     /// Seconds that are measured unless a user says otherwise.
     pub(crate) fn seconds(self) -> u64 {
-        30
+        match self {
+            Self::Idle => 10,
+            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced | Self::Noisy => 30,
+        }
+    }
+
+    /// Settings of the daemon that it needs.
+    pub(super) fn environment(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Idle => vec![("HOOKSEAL_IDLE_AFTER", "1s".to_owned())],
+            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced | Self::Noisy => {
+                Vec::new()
+            }
+        }
     }
 
     /// Seconds for the limit unless a user says otherwise: none where throughput is not what is asked for.
     pub(crate) fn limit_seconds(self) -> u64 {
         match self {
             Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced => 10,
-            Self::Noisy => 0,
+            Self::Noisy | Self::Idle => 0,
         }
     }
 
     /// Events a second unless a user says otherwise.
     pub(crate) fn rate(self) -> f64 {
         match self {
-            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced => 650.0,
             Self::Noisy => 2000.0,
+            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced | Self::Idle => {
+                650.0
+            }
         }
     }
 
@@ -171,7 +192,7 @@ impl Scenario {
     /// [`Error::Invalid`] names the one at fault.
     pub(super) fn judge(self, settings: &Settings) -> Result<()> {
         let layout = self.layout(settings);
-        if layout.fickle < layout.endpoints {
+        if layout.fickle < layout.endpoints.max(1) {
             return Ok(());
         }
         Err(Error::invalid("hanging", "fewer than the endpoints"))
@@ -183,16 +204,18 @@ impl Scenario {
         use Audience::{Endpoint, Organization};
         let opened = settings.window.or(Some(WINDOW));
         let hanging = settings.hanging.unwrap_or(HANGING);
-        let (endpoints, fickle, window, audience) = match self {
-            Self::One    => (1,    0,       opened,          Endpoint),
-            Self::Spread => (1000, 0,       settings.window, Endpoint),
-            Self::Fanout => (100,  0,       settings.window, Organization),
-            Self::Batch  => (10,   0,       settings.window, Endpoint),
-            Self::Paced  => (100,  0,       settings.window, Endpoint),
-            Self::Noisy  => (1000, hanging, settings.window, Endpoint),
+        let (few, many) = (PER_ORGANIZATION, PER_LARGE_ORGANIZATION);
+        let (endpoints, per_organization, fickle, window, audience) = match self {
+            Self::One    => (1,       few,  0,       opened,          Endpoint),
+            Self::Spread => (1000,    few,  0,       settings.window, Endpoint),
+            Self::Fanout => (100,     few,  0,       settings.window, Organization),
+            Self::Batch  => (10,      few,  0,       settings.window, Endpoint),
+            Self::Paced  => (100,     few,  0,       settings.window, Endpoint),
+            Self::Noisy  => (1000,    few,  hanging, settings.window, Endpoint),
+            Self::Idle   => (100_000, many, 0,       settings.window, Endpoint),
         };
         let endpoints = settings.endpoints.unwrap_or(endpoints);
-        let per_organization = PER_ORGANIZATION.min(endpoints);
+        let per_organization = per_organization.min(endpoints);
         let share = settings.hanging_share.unwrap_or(fickle as f64 / endpoints as f64);
         Layout { endpoints, per_organization, window, audience, fickle, fickle_share: share }
     }
@@ -220,6 +243,10 @@ impl Scenario {
                 let well = Phase { of: Crowd::Steady, ..phase("all well", steady) };
                 let hanging = Phase { name: "some hang", mood: Mood::Hanging, ..well.clone() };
                 vec![well, hanging]
+            }
+            Self::Idle => {
+                let connections = settings.connections.unwrap_or(IDLE_CONNECTIONS);
+                vec![phase("once", Load::Closed { connections, events_a_request: 1 })]
             }
         }
     }
@@ -251,6 +278,7 @@ mod tests {
             (Scenario::Batch,  10,      0,      10,               None),
             (Scenario::Paced,  100,     0,      10,               None),
             (Scenario::Noisy,  1000,    10,     10,               None),
+            (Scenario::Idle,   100_000, 0,      100,              None),
         ] {
             let layout = scenario.layout(&UNSET);
             assert_eq!((layout.endpoints, layout.fickle, layout.per_organization, layout.window),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use hookseal_core::error::Result;
+use hookseal_core::error::{Error, Result};
 use serde_json::{Value, json};
 
 use super::child::Child;
@@ -14,14 +14,17 @@ use super::scenario::{Crowd, Layout};
 use crate::demo::client::{Client, text};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// Largest answer of `/metrics` that is read.
+const METRICS_BYTES: usize = 4 << 20;
 /// Organizations that are made at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 
 /// A running daemon.
 pub(super) struct Daemon {
     pub(super) child: Child,
     pub(super) base: String,
     pub(super) platform_key: String,
+    http: awc::Client,
 }
 
 impl Daemon {
@@ -42,8 +45,29 @@ impl Daemon {
         ]);
         let mut child = Child::start("the daemon", "bench-daemon", directory, &environment)?;
         let base = child.hear("listening on ", STARTS_WITHIN).await?;
-        Ok(Self { child, base, platform_key })
+        let http = awc::Client::builder().timeout(STARTS_WITHIN).finish();
+        Ok(Self { child, base, platform_key, http })
     }
+
+    /// The sum of a metric's values; zero for what did not count yet.
+    pub(super) async fn metric(&self, name: &str) -> Result<f64> {
+        let fault = |error: String| Error::broken("the daemon's metrics", error);
+        let sent = self.http.get(format!("{}/metrics", self.base)).send().await;
+        let mut answer = sent.map_err(|error| fault(error.to_string()))?;
+        let body = answer.body().limit(METRICS_BYTES).await;
+        let body = body.map_err(|error| fault(error.to_string()))?;
+        Ok(sum(&String::from_utf8_lossy(&body), name))
+    }
+}
+
+/// Of metrics in Prometheus' text format.
+fn sum(metrics: &str, name: &str) -> f64 {
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let meant = rest.starts_with([' ', '{']);
+        rest.rsplit(' ').next().filter(|_| meant)?.parse::<f64>().ok()
+    };
+    metrics.lines().filter_map(value).sum()
 }
 
 /// An organization and its endpoints.
@@ -70,12 +94,14 @@ pub(super) fn only(crowd: Crowd, organizations: &[Organization]) -> Vec<Organiza
     narrowed.filter(|organization| !organization.endpoints.is_empty()).collect()
 }
 
-/// Makes what `layout` asks for. Endpoints are numbered in the order of the answer.
+/// Makes what `layout` asks for, and tells how many endpoints there are about. They are numbered in the order of the
+/// answer.
 pub(super) async fn furnish(
     daemon: &Daemon,
     layout: &Layout,
     url: impl Fn(usize, bool) -> String,
     public_jwk: &Value,
+    mut made: impl FnMut(usize),
 ) -> Result<Vec<Organization>> {
     let client = Client::new(daemon.base.clone(), daemon.platform_key.clone());
     let numbers: Vec<usize> = (0..layout.endpoints).collect();
@@ -90,10 +116,16 @@ pub(super) async fn furnish(
                 let (id, secret) = registered.await?;
                 endpoints.push(Endpoint { id, secret, fickle });
             }
-            Ok(Organization { id, endpoints })
+            Ok::<_, Error>(Organization { id, endpoints })
         }
     });
-    stream::iter(organizations).buffered(AT_ONCE).try_collect().await
+    let mut organizations = stream::iter(organizations).buffered(AT_ONCE);
+    let mut furnished = Vec::new();
+    while let Some(organization) = organizations.try_next().await? {
+        furnished.push(organization);
+        made(furnished.len() * layout.per_organization);
+    }
+    Ok(furnished)
 }
 
 /// Answers the endpoint's id and signing secret.
@@ -115,4 +147,16 @@ async fn register(
     });
     client.post(key, &format!("/v1/webhooks/endpoints/{id}/keys"), &encryption).await?;
     Ok((id, text(&made, &["signing_secret"])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels_alone() {
+        let text =
+            "# HELP calls x\ncalls{a=\"b c\"} 3\ncalls{a=\"d\"} 4\ncalls_total 100\nactors 5\n";
+        assert_eq!((sum(text, "calls"), sum(text, "actors"), sum(text, "none")), (7.0, 5.0, 0.0));
+    }
 }

@@ -23,10 +23,10 @@ pub(super) struct BenchArgs {
     /// Where the temporary directory is made: the disk that SQLite is measured on
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Seconds that are measured, after three to warm up; 30 unless set
+    /// Seconds that are measured, after three to warm up; 30 unless set. With `idle` those asleep, 10 unless set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: Option<u64>,
-    /// Connections that publish; 512 unless set, 8 where each carries batches
+    /// Connections that publish; 512 unless set, 8 where each carries batches, 64 with `idle`
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     connections: Option<usize>,
     /// Endpoints; as many as the scenario has when left out

@@ -102,3 +102,21 @@ fn those_that_hang_are_told_apart_from_the_others() {
     let (ended, _) = bench(&home, &["noisy", "--endpoints", "2", "--hanging", "2"]);
     assert!(!ended.success && ended.stderr.contains("hanging"), "{}", ended.stderr);
 }
+
+#[test]
+fn endpoints_without_work_are_measured_asleep() {
+    let home = Home::new(&[]);
+    let (ended, json) = bench(&home, &["idle", "--endpoints", "30", "--seconds", "2"]);
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("asleep"), "{text}");
+    for stage in ["fresh", "registered", "used", "asleep"] {
+        let of = |what: &str| number(&json, &format!("/runs/0/idle/{stage}/{what}"));
+        assert!(of("resident_bytes") > 1e6 && of("peak_bytes") >= of("resident_bytes"), "{json:#}");
+    }
+    // An actor stays for a second after its last work.
+    assert!(number(&json, "/runs/0/idle/seconds_to_sleep") > 0.5, "{json:#}");
+    assert!(number(&json, "/runs/0/idle/asleep_seconds") >= 2.0, "{json:#}");
+    assert!(number(&json, "/runs/0/idle/cpu_seconds") < 2.0, "{json:#}");
+    let counts = (number(&json, "/runs/0/accepted"), number(&json, "/runs/0/missing"));
+    assert_eq!(counts, (30.0, 0.0), "{json:#}");
+}
