@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::backlog::Backlog;
 use super::idle::Idle;
 use super::measured::Measured;
 use super::scenario::{Layout, Scenario};
@@ -12,6 +13,7 @@ use super::scenario::{Layout, Scenario};
 pub(super) enum Finding {
     Noisy(Noisy),
     Idle(Idle),
+    Backlog(Backlog),
 }
 
 /// One number in two phases that differ in one thing.
@@ -53,7 +55,7 @@ impl Neighbours {
         }
     }
 
-    fn lines(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
             ("  publish to arrival p50, ms", self.publish_to_arrival_p50_ms.text()),
             ("  publish to arrival p99, ms", self.publish_to_arrival_p99_ms.text()),
@@ -94,6 +96,7 @@ impl Finding {
                 [vec![("the healthy endpoints", head)], healthy.lines()].concat()
             }
             Self::Idle(idle) => idle.lines(),
+            Self::Backlog(backlog) => backlog.lines(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod account;
 mod arrivals;
+mod backlog;
 pub(crate) mod child;
 mod connection;
 mod database;

@@ -84,11 +84,19 @@ impl Field<'_> {
         Ok(())
     }
 
+    /// Kills the daemon and starts it again; answers how long it was not ready.
+    pub(super) async fn crash(&mut self) -> Result<Duration> {
+        self.progress.show(&format!("{}: killing the daemon", self.label));
+        let ready = self.daemon.crash().await?;
+        self.meters.daemon = self.daemon.child.id();
+        Ok(ready)
+    }
+
     /// Whose deliveries can arrive.
     pub(super) fn expected(&self) -> Crowd {
         match self.mood {
             Mood::Well => Crowd::Everyone,
-            Mood::Hanging => Crowd::Steady,
+            Mood::Away | Mood::Hanging => Crowd::Steady,
         }
     }
 

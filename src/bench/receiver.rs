@@ -40,6 +40,8 @@ pub(super) enum Mood {
     /// As all others do.
     #[default]
     Well,
+    /// 503.
+    Away,
     /// Never: the request hangs.
     Hanging,
 }
@@ -122,6 +124,7 @@ enum Answer {
 }
 
 const TAKEN: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+const AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 const UNKNOWN: &[u8] = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
 
 impl Receiver {
@@ -183,6 +186,7 @@ impl Receiver {
             "steady" => self.take(request, rest, body),
             "fickle" => match self.mood.get() {
                 Mood::Well => self.take(request, rest, body),
+                Mood::Away => Answer::Plain(AWAY),
                 Mood::Hanging => Answer::Never,
             },
             "control" => self.control(rest, body),

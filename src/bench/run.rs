@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::account::Account;
 use super::arrivals::Arrivals;
+use super::backlog;
 use super::database::{Place, Scratch};
 use super::driver::Driver;
 use super::finding::Finding;
@@ -136,21 +137,12 @@ pub(super) async fn play(
         label,
         progress,
     };
-    let mut phases: Vec<Measured> = Vec::new();
-    let mut finding = None;
-    for phase in scenario.phases(settings) {
-        if scenario == Scenario::Idle {
-            finding = Some(Finding::Idle(idle::play(&mut field, &phase).await?));
-            continue;
-        }
-        let measured = field.play(&phase, phases.last()).await?;
-        phases.push(measured);
-    }
+    let (phases, finding) = play_phases(&mut field, scenario, settings).await?;
     let standing = field.receiver.standing().await?;
     let (account, expected) = (&field.account, field.expected());
     Ok(Run {
         commit,
-        finding: finding.or_else(|| Finding::of(scenario, &layout, &phases)),
+        finding,
         phases,
         accepted: account.accepted(expected),
         missing: account.missing(expected),
@@ -158,8 +150,36 @@ pub(super) async fn play(
         unannounced: account.unannounced(),
         verified: standing.verified,
         forged: standing.forged,
-        daemon_peak_bytes: Memory::of(field.daemon.child.id()).peak_bytes,
+        daemon_peak_bytes: field.daemon.peak_bytes(),
     })
+}
+
+/// Plays the phases of a scenario, with what it does between them.
+async fn play_phases(
+    field: &mut Field<'_>,
+    scenario: Scenario,
+    settings: &Settings,
+) -> Result<(Vec<Measured>, Option<Finding>)> {
+    let mut phases = Vec::new();
+    match (scenario, &*scenario.phases(settings)) {
+        (Scenario::Idle, [once]) => {
+            let idle = idle::play(field, once).await?;
+            return Ok((phases, Some(Finding::Idle(idle))));
+        }
+        (Scenario::Backlog, [alone, without, pile, with]) => {
+            let (measured, backlog) =
+                backlog::play(field, [alone, without, pile, with], settings.pending).await?;
+            return Ok((measured, Some(Finding::Backlog(backlog))));
+        }
+        (_, all) => {
+            for phase in all {
+                let measured = field.play(phase, phases.last()).await?;
+                phases.push(measured);
+            }
+        }
+    }
+    let finding = Finding::of(scenario, field.layout, &phases);
+    Ok((phases, finding))
 }
 
 /// Runs `scenario` on a database that is made for it and taken away in the end, whatever comes of it.

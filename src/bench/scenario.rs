@@ -26,6 +26,8 @@ pub(crate) enum Scenario {
     Noisy,
     /// 100,000 endpoints that had an event each and sleep: memory, processor time, calls of the store
     Idle,
+    /// A million events wait for one endpoint that is away: memory, what the others notice, a restart, the drain
+    Backlog,
 }
 
 /// What a user sets beside the scenario; none leaves it to the scenario.
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) hanging: Option<usize>,
     /// The part of all events that goes to them; as large as their part of the endpoints when none.
     pub(crate) hanging_share: Option<f64>,
+    /// Events that wait for one endpoint.
+    pub(crate) pending: usize,
     /// Bytes of an event's `data`.
     pub(crate) payload: usize,
 }
@@ -60,6 +64,11 @@ const BATCH_EVENTS: usize = 100;
 const PER_ORGANIZATION: usize = 10;
 /// The same where there are very many.
 const PER_LARGE_ORGANIZATION: usize = 100;
+/// Pauses between attempts at an endpoint that is away: what waits is due soon after it came back.
+const RETRIED_AFTER: &str = "5s";
+const RETRIES: usize = 50;
+/// How long one endpoint is measured for what it takes with nothing waiting.
+const ALONE: Duration = Duration::from_secs(5);
 /// Connections that publish one event to each endpoint.
 const IDLE_CONNECTIONS: usize = 64;
 /// Endpoints that hang.
@@ -77,6 +86,8 @@ pub(super) struct Layout {
     pub(super) audience: Audience,
     /// Endpoints whose receiver changes its mood, evenly among the others.
     pub(super) fickle: usize,
+    /// `max_in_flight` of these.
+    pub(super) fickle_window: Option<u32>,
     /// The part of what goes to everyone that goes to these.
     pub(super) fickle_share: f64,
 }
@@ -154,7 +165,13 @@ impl Scenario {
     pub(crate) fn seconds(self) -> u64 {
         match self {
             Self::Idle => 10,
-            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced | Self::Noisy => 30,
+            Self::One
+            | Self::Spread
+            | Self::Fanout
+            | Self::Batch
+            | Self::Paced
+            | Self::Noisy
+            | Self::Backlog => 30,
         }
     }
 
@@ -162,6 +179,7 @@ impl Scenario {
     pub(super) fn environment(self) -> Vec<(&'static str, String)> {
         match self {
             Self::Idle => vec![("HOOKSEAL_IDLE_AFTER", "1s".to_owned())],
+            Self::Backlog => vec![("HOOKSEAL_RETRY_SCHEDULE", [RETRIED_AFTER; RETRIES].join(","))],
             Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced | Self::Noisy => {
                 Vec::new()
             }
@@ -172,7 +190,7 @@ impl Scenario {
     pub(crate) fn limit_seconds(self) -> u64 {
         match self {
             Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced => 10,
-            Self::Noisy | Self::Idle => 0,
+            Self::Noisy | Self::Idle | Self::Backlog => 0,
         }
     }
 
@@ -180,9 +198,13 @@ impl Scenario {
     pub(crate) fn rate(self) -> f64 {
         match self {
             Self::Noisy => 2000.0,
-            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced | Self::Idle => {
-                650.0
-            }
+            Self::One
+            | Self::Spread
+            | Self::Fanout
+            | Self::Batch
+            | Self::Paced
+            | Self::Idle
+            | Self::Backlog => 650.0,
         }
     }
 
@@ -195,7 +217,7 @@ impl Scenario {
         if layout.fickle < layout.endpoints.max(1) {
             return Ok(());
         }
-        Err(Error::invalid("hanging", "fewer than the endpoints"))
+        Err(Error::invalid("endpoints", "more than those that hang or are away"))
     }
 
     /// How its endpoints are laid out.
@@ -213,11 +235,21 @@ impl Scenario {
             Self::Paced  => (100,     few,  0,       settings.window, Endpoint),
             Self::Noisy  => (1000,    few,  hanging, settings.window, Endpoint),
             Self::Idle   => (100_000, many, 0,       settings.window, Endpoint),
+            Self::Backlog => (101,    few,  1,       settings.window, Endpoint),
         };
+        let fickle_window = if self == Self::Backlog { opened } else { window };
         let endpoints = settings.endpoints.unwrap_or(endpoints);
         let per_organization = per_organization.min(endpoints);
         let share = settings.hanging_share.unwrap_or(fickle as f64 / endpoints as f64);
-        Layout { endpoints, per_organization, window, audience, fickle, fickle_share: share }
+        Layout {
+            endpoints,
+            per_organization,
+            window,
+            audience,
+            fickle,
+            fickle_window,
+            fickle_share: share,
+        }
     }
 
     /// The phases of one run, the last of which the run is about.
@@ -248,6 +280,19 @@ impl Scenario {
                 let connections = settings.connections.unwrap_or(IDLE_CONNECTIONS);
                 vec![phase("once", Load::Closed { connections, events_a_request: 1 })]
             }
+            Self::Backlog => {
+                let batches =
+                    Load::Closed { connections: BATCH_CONNECTIONS, events_a_request: BATCH_EVENTS };
+                let (fickle, others) = (Crowd::Fickle, Crowd::Steady);
+                let full = Phase { name: "one, nothing waiting", to: fickle, of: fickle, ..full };
+                let alone = Phase { measured: measured.min(ALONE), ..full };
+                let without =
+                    Phase { to: others, of: others, ..phase("others, nothing waiting", steady) };
+                let away = Mood::Away;
+                let pile = Phase { to: fickle, mood: away, ..phase("piling up", batches) };
+                let with = Phase { name: "others, one away", mood: away, ..without.clone() };
+                vec![alone, without, pile, with]
+            }
         }
     }
 }
@@ -265,6 +310,7 @@ mod tests {
         share: None,
         hanging: None,
         hanging_share: None,
+        pending: 1000,
         payload: 300,
     };
 
@@ -279,6 +325,7 @@ mod tests {
             (Scenario::Paced,  100,     0,      10,               None),
             (Scenario::Noisy,  1000,    10,     10,               None),
             (Scenario::Idle,   100_000, 0,      100,              None),
+            (Scenario::Backlog, 101,    1,      10,               None),
         ] {
             let layout = scenario.layout(&UNSET);
             assert_eq!((layout.endpoints, layout.fickle, layout.per_organization, layout.window),

@@ -1,7 +1,9 @@
 //! What a run plays on: the daemon, and organizations, endpoints and keys made over its REST API.
 
-use std::path::Path;
-use std::time::Duration;
+use std::net::TcpListener;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,9 +13,17 @@ use serde_json::{Value, json};
 
 use super::child::Child;
 use super::scenario::{Crowd, Layout};
+use super::usage::Memory;
 use crate::demo::client::{Client, text};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const DAEMON: &str = "the daemon";
+const COMMAND: &str = "bench-daemon";
+/// Below those that Linux gives to connections.
+const PORTS: Range<u16> = 10_000..30_000;
+const PORTS_TRIED: usize = 100;
+/// How often one looks whether it is ready.
+const LOOK: Duration = Duration::from_millis(5);
 /// Largest answer of `/metrics` that is read.
 const METRICS_BYTES: usize = 4 << 20;
 /// Organizations that are made at once.
@@ -25,6 +35,10 @@ pub(super) struct Daemon {
     pub(super) base: String,
     pub(super) platform_key: String,
     http: awc::Client,
+    directory: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    /// The most memory that it had in a life that was ended.
+    peak_bytes: u64,
 }
 
 impl Daemon {
@@ -36,17 +50,50 @@ impl Daemon {
     ) -> Result<Self> {
         let platform_key = format!("bench-{:032x}", rand::random::<u128>());
         environment.extend([
-            ("HOOKSEAL_LISTEN", "127.0.0.1:0".to_owned()),
+            ("HOOKSEAL_LISTEN", format!("127.0.0.1:{}", free_port()?)),
             ("HOOKSEAL_DEV", "1".to_owned()),
             ("HOOKSEAL_PLATFORM_KEY", platform_key.clone()),
             ("HOOKSEAL_MASTER_KEY", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())),
             ("HOOKSEAL_REQUESTS_PER_MINUTE", "1000000".to_owned()),
             ("HOOKSEAL_ENDPOINTS_PER_ORGANIZATION", layout.per_organization.max(50).to_string()),
         ]);
-        let mut child = Child::start("the daemon", "bench-daemon", directory, &environment)?;
+        let mut child = Child::start(DAEMON, COMMAND, directory, &environment)?;
         let base = child.hear("listening on ", STARTS_WITHIN).await?;
         let http = awc::Client::builder().timeout(STARTS_WITHIN).finish();
-        Ok(Self { child, base, platform_key, http })
+        let directory = directory.to_owned();
+        Ok(Self { child, base, platform_key, http, directory, environment, peak_bytes: 0 })
+    }
+
+    /// Kills it, starts it again on the same data and port, and answers how long it was not ready.
+    pub(super) async fn crash(&mut self) -> Result<Duration> {
+        self.peak_bytes = self.peak_bytes();
+        let killed = Instant::now();
+        self.child.kill()?;
+        loop {
+            self.child = Child::start(DAEMON, COMMAND, &self.directory, &self.environment)?;
+            match self.child.hear("listening on ", STARTS_WITHIN).await {
+                Ok(_) => break,
+                Err(error) if killed.elapsed() > STARTS_WITHIN => return Err(error),
+                // A server of PostgreSQL may not have noticed yet that the lock's holder is gone.
+                Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+        loop {
+            let answer = self.http.get(format!("{}/readyz", self.base)).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(killed.elapsed());
+            }
+            self.child.must_run()?;
+            if killed.elapsed() > STARTS_WITHIN {
+                return Err(Error::broken(DAEMON, "it does not become ready"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The most memory that it had.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak_bytes.max(Memory::of(self.child.id()).peak_bytes)
     }
 
     /// The sum of a metric's values; zero for what did not count yet.
@@ -58,6 +105,16 @@ impl Daemon {
         let body = body.map_err(|error| fault(error.to_string()))?;
         Ok(sum(&String::from_utf8_lossy(&body), name))
     }
+}
+
+/// A port that nobody listens at, and that no connection is given: one that is started again finds it free.
+fn free_port() -> Result<u16> {
+    let free = |_| {
+        let port = rand::random_range(PORTS);
+        TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+    };
+    let found = (0..PORTS_TRIED).find_map(free);
+    found.ok_or_else(|| Error::unavailable(DAEMON, "expected a free port of loopback"))
 }
 
 /// Of metrics in Prometheus' text format.
@@ -112,7 +169,8 @@ pub(super) async fn furnish(
             let mut endpoints = Vec::with_capacity(numbers.len());
             for number in numbers {
                 let fickle = layout.is_fickle(*number);
-                let registered = register(client, &key, url(*number, fickle), layout, public_jwk);
+                let window = if fickle { layout.fickle_window } else { layout.window };
+                let registered = register(client, &key, url(*number, fickle), window, public_jwk);
                 let (id, secret) = registered.await?;
                 endpoints.push(Endpoint { id, secret, fickle });
             }
@@ -133,11 +191,11 @@ async fn register(
     client: &Client,
     key: &str,
     url: String,
-    layout: &Layout,
+    window: Option<u32>,
     public_jwk: &Value,
 ) -> Result<(String, String)> {
     let mut body = json!({ "url": url });
-    if let Some(window) = layout.window {
+    if let Some(window) = window {
         body["max_in_flight"] = window.into();
     }
     let made = client.post(key, "/v1/webhooks/endpoints", &body).await?;

@@ -47,6 +47,10 @@ pub(super) struct BenchArgs {
     /// The part of all events that goes to these, from 0 to 1; as large as their part of the endpoints unless set
     #[arg(long, value_name = "S", value_parser = part)]
     hanging_share: Option<f64>,
+    /// Events that `backlog` has wait for one endpoint, whose receiver answers 503. Every pause between attempts is 5 s
+    /// there, so that all of them are due when the receiver is back
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = pending)]
+    pending: usize,
     /// How often the measurement is repeated, each time on a fresh database
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     runs: usize,
@@ -65,6 +69,11 @@ pub(super) struct BenchArgs {
 fn at_least_one(text: &str) -> std::result::Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
     number.ok_or_else(|| "expected an integer from 1 to 100000".to_owned())
+}
+
+fn pending(text: &str) -> std::result::Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=10_000_000).contains(number));
+    number.ok_or_else(|| "expected an integer from 1 to 10000000".to_owned())
 }
 
 fn payload(text: &str) -> std::result::Result<usize, String> {
@@ -94,6 +103,7 @@ pub(super) fn run(args: BenchArgs) -> Result<()> {
             share: args.share,
             hanging: args.hanging,
             hanging_share: args.hanging_share,
+            pending: args.pending,
             payload: args.payload,
         },
         limit_seconds: args.limit_seconds.unwrap_or(args.scenario.limit_seconds()),

@@ -100,7 +100,11 @@ fn those_that_hang_are_told_apart_from_the_others() {
     }
     assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
     let (ended, _) = bench(&home, &["noisy", "--endpoints", "2", "--hanging", "2"]);
-    assert!(!ended.success && ended.stderr.contains("hanging"), "{}", ended.stderr);
+    assert!(
+        !ended.success && ended.stderr.contains("more than those that hang"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -119,4 +123,29 @@ fn endpoints_without_work_are_measured_asleep() {
     assert!(number(&json, "/runs/0/idle/cpu_seconds") < 2.0, "{json:#}");
     let counts = (number(&json, "/runs/0/accepted"), number(&json, "/runs/0/missing"));
     assert_eq!(counts, (30.0, 0.0), "{json:#}");
+}
+
+#[test]
+fn what_waits_for_one_endpoint_survives_a_kill_and_arrives() {
+    let home = Home::new(&[]);
+    let arguments = ["backlog", "--seconds", "2", "--rate", "20", "--connections", "8"];
+    let shape = ["--endpoints", "5", "--pending", "300"];
+    let (ended, json) = bench(&home, &[&arguments[..], &shape].concat());
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("ready after kill -9"), "{text}");
+    let waited = number(&json, "/runs/0/backlog/pending");
+    assert!(waited >= 300.0, "{json:#}");
+    assert!(number(&json, "/runs/0/backlog/drain/deliveries") >= waited, "{json:#}");
+    for path in [
+        "memory_without/resident_bytes",
+        "memory_with/resident_bytes",
+        "healthy/publish_to_arrival_p99_ms/ratio",
+        "seconds_to_ready",
+        "alone_per_second",
+        "drain/per_second",
+        "drain_ratio",
+    ] {
+        assert!(number(&json, &format!("/runs/0/backlog/{path}")) > 0.0, "{path}: {json:#}");
+    }
+    assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
 }
