@@ -71,6 +71,11 @@ impl Account {
         self.counts(of).map(|count| count.accepted - count.arrived).sum()
     }
 
+    /// When a delivery arrived first.
+    pub(super) fn arrived_ns(&self, delivery: u64) -> Option<u64> {
+        self.entries.get(&delivery)?.arrived_ns
+    }
+
     /// Deliveries that arrived more than once.
     pub(super) fn repeated(&self) -> usize {
         self.entries.values().filter(|entry| entry.arrivals > 1).count()
@@ -109,8 +114,12 @@ mod tests {
     fn what_is_missing_repeated_or_unannounced_is_told() {
         let mut account = Account::default();
         let published = [(1, 10, false), (2, 20, false), (3, 30, true)];
-        let published =
-            published.map(|(delivery, at_ns, fickle)| Published { delivery, at_ns, fickle });
+        let published = published.map(|(delivery, at_ns, fickle)| Published {
+            delivery,
+            at_ns,
+            answered_ns: at_ns,
+            fickle,
+        });
         let tally = Tally { published: published.into(), ..Tally::default() };
         let arrive = |pairs: &[(u64, u64)]| {
             pairs

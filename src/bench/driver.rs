@@ -24,6 +24,7 @@ const AHEAD: Duration = Duration::from_millis(20);
 pub(super) struct Published {
     pub(super) delivery: u64,
     pub(super) at_ns: u64,
+    pub(super) answered_ns: u64,
     /// Whether it goes to a fickle endpoint.
     pub(super) fickle: bool,
 }
@@ -121,8 +122,9 @@ impl Shift {
     }
 
     /// Sends a request at `first_ns` and another every `gap_ns`. What took longer than that delays the next, which
-    /// counts from its own instant all the same: a daemon that stalls is charged for all that had to wait.
-    pub(super) async fn open(self: Rc<Self>, first_ns: u64, gap_ns: u64) {
+    /// counts from its own instant all the same: a daemon that stalls is charged for all that had to wait. What was not
+    /// taken is sent again if it `insists`.
+    pub(super) async fn open(self: Rc<Self>, first_ns: u64, gap_ns: u64, insists: bool) {
         let mut connection = Connection::to(self.driver.address);
         let mut buffer = Vec::new();
         let mut due_ns = first_ns;
@@ -146,7 +148,12 @@ impl Shift {
             let now_ns = now_ns();
             // The timer's own lateness is not the daemon's.
             let at_ns = if wait > 0 && now_ns - due_ns < GRAIN_NS { now_ns } else { due_ns };
-            self.publish(&mut connection, &buffer, what, at_ns).await;
+            while !self.publish(&mut connection, &buffer, what, at_ns).await && insists {
+                if *self.over.borrow() {
+                    return;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
             due_ns += gap_ns;
         }
     }
@@ -197,7 +204,8 @@ impl Tally {
         for item in items(answer.body) {
             match item {
                 Item::Delivery(delivery) => {
-                    self.published.push(Published { delivery, at_ns, fickle: what.fickle });
+                    let fickle = what.fickle;
+                    self.published.push(Published { delivery, at_ns, answered_ns, fickle });
                 }
                 Item::Status(202) => {}
                 Item::Status(status) => {

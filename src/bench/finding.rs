@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::backlog::Backlog;
 use super::idle::Idle;
 use super::measured::Measured;
+use super::restart::Restart;
 use super::scenario::{Layout, Scenario};
 
 /// What a scenario found, beside its phases.
@@ -14,6 +15,7 @@ pub(super) enum Finding {
     Noisy(Noisy),
     Idle(Idle),
     Backlog(Backlog),
+    Restart(Restart),
 }
 
 /// One number in two phases that differ in one thing.
@@ -97,6 +99,7 @@ impl Finding {
             }
             Self::Idle(idle) => idle.lines(),
             Self::Backlog(backlog) => backlog.lines(),
+            Self::Restart(restart) => restart.lines(),
         }
     }
 }

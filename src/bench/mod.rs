@@ -20,6 +20,7 @@ mod progress;
 pub(crate) mod receiver;
 mod report;
 mod requests;
+mod restart;
 mod run;
 mod samples;
 pub(crate) mod scenario;

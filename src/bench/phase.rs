@@ -126,18 +126,22 @@ impl Field<'_> {
     }
 
     /// Publishes until it is ended, `offered` events a second or as many as possible, no more than `events`.
-    fn begin(&self, phase: &Phase, offered: Option<f64>, events: Option<usize>) -> Work {
+    pub(super) fn begin(&self, phase: &Phase, offered: Option<f64>, events: Option<usize>) -> Work {
         let shift = Shift::new(self.driver.clone(), self.turns(phase), events);
         let started_ns = now_ns();
         let connections = match phase.load {
-            Load::Closed { connections, .. } | Load::Open { connections, .. } => connections,
+            Load::Closed { connections, .. }
+            | Load::Open { connections, .. }
+            | Load::Insistent { connections, .. } => connections,
         };
+        let insists = matches!(phase.load, Load::Insistent { .. });
         let publishers = (0..connections).map(|connection| match offered {
             None => actix::spawn(shift.clone().closed()),
             Some(rate) => {
                 let gap_ns = 1e9 / rate;
                 let first_ns = started_ns + (gap_ns * connection as f64) as u64;
-                actix::spawn(shift.clone().open(first_ns, (gap_ns * connections as f64) as u64))
+                let gap_ns = (gap_ns * connections as f64) as u64;
+                actix::spawn(shift.clone().open(first_ns, gap_ns, insists))
             }
         });
         Work { publishers: publishers.collect(), shift }
@@ -157,7 +161,7 @@ impl Field<'_> {
     }
 
     /// Has the publishers come to an end, and enters what was accepted.
-    async fn end(&mut self, Work { shift, publishers }: Work) -> Tally {
+    pub(super) async fn end(&mut self, Work { shift, publishers }: Work) -> Tally {
         shift.end();
         join_all(publishers).await;
         let tally = self.driver.tally.take();
@@ -210,10 +214,10 @@ impl Field<'_> {
 }
 
 /// Events a second; none when as many as possible.
-fn offered(load: Load, before: Option<&Measured>) -> Option<f64> {
+pub(super) fn offered(load: Load, before: Option<&Measured>) -> Option<f64> {
     match load {
         Load::Closed { .. } => None,
-        Load::Open { rate: Rate::Fixed(rate), .. } => Some(rate),
+        Load::Open { rate: Rate::Fixed(rate), .. } | Load::Insistent { rate, .. } => Some(rate),
         Load::Open { rate: Rate::ShareOfBefore(share), .. } => {
             let before = before.map_or(0.0, |before| before.events_per_second);
             Some((before * share).max(1.0))

@@ -17,6 +17,7 @@ use super::measured::Measured;
 use super::phase::Field;
 use super::progress::Progress;
 use super::receiver::{Mood, Trust};
+use super::restart;
 use super::samples::Summary;
 use super::scenario::{Scenario, Settings, WINDOW};
 use super::stage::{Daemon, furnish};
@@ -170,6 +171,10 @@ async fn play_phases(
             let (measured, backlog) =
                 backlog::play(field, [alone, without, pile, with], settings.pending).await?;
             return Ok((measured, Some(Finding::Backlog(backlog))));
+        }
+        (Scenario::Restart, [before]) => {
+            let (measured, restart) = restart::play(field, before).await?;
+            return Ok((vec![measured], Some(Finding::Restart(restart))));
         }
         (_, all) => {
             for phase in all {

@@ -28,6 +28,8 @@ pub(crate) enum Scenario {
     Idle,
     /// A million events wait for one endpoint that is away: memory, what the others notice, a restart, the drain
     Backlog,
+    /// A steady rate to 100 endpoints, and the daemon killed in the middle of it
+    Restart,
 }
 
 /// What a user sets beside the scenario; none leaves it to the scenario.
@@ -69,6 +71,8 @@ const RETRIED_AFTER: &str = "5s";
 const RETRIES: usize = 50;
 /// How long one endpoint is measured for what it takes with nothing waiting.
 const ALONE: Duration = Duration::from_secs(5);
+/// Connections that publish while the daemon is away: each asks for it again and again.
+const RESTART_CONNECTIONS: usize = 64;
 /// Connections that publish one event to each endpoint.
 const IDLE_CONNECTIONS: usize = 64;
 /// Endpoints that hang.
@@ -150,6 +154,8 @@ pub(super) enum Load {
     Closed { connections: usize, events_a_request: usize },
     /// Each request is sent at its instant, whatever became of the others.
     Open { connections: usize, rate: Rate },
+    /// The same, and each is sent again until it is taken, under one idempotency key.
+    Insistent { connections: usize, rate: f64 },
 }
 
 /// Events a second.
@@ -171,7 +177,8 @@ impl Scenario {
             | Self::Batch
             | Self::Paced
             | Self::Noisy
-            | Self::Backlog => 30,
+            | Self::Backlog
+            | Self::Restart => 30,
         }
     }
 
@@ -180,9 +187,13 @@ impl Scenario {
         match self {
             Self::Idle => vec![("HOOKSEAL_IDLE_AFTER", "1s".to_owned())],
             Self::Backlog => vec![("HOOKSEAL_RETRY_SCHEDULE", [RETRIED_AFTER; RETRIES].join(","))],
-            Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced | Self::Noisy => {
-                Vec::new()
-            }
+            Self::One
+            | Self::Spread
+            | Self::Fanout
+            | Self::Batch
+            | Self::Paced
+            | Self::Noisy
+            | Self::Restart => Vec::new(),
         }
     }
 
@@ -190,7 +201,7 @@ impl Scenario {
     pub(crate) fn limit_seconds(self) -> u64 {
         match self {
             Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced => 10,
-            Self::Noisy | Self::Idle | Self::Backlog => 0,
+            Self::Noisy | Self::Idle | Self::Backlog | Self::Restart => 0,
         }
     }
 
@@ -198,6 +209,7 @@ impl Scenario {
     pub(crate) fn rate(self) -> f64 {
         match self {
             Self::Noisy => 2000.0,
+            Self::Restart => 1000.0,
             Self::One
             | Self::Spread
             | Self::Fanout
@@ -236,6 +248,7 @@ impl Scenario {
             Self::Noisy  => (1000,    few,  hanging, settings.window, Endpoint),
             Self::Idle   => (100_000, many, 0,       settings.window, Endpoint),
             Self::Backlog => (101,    few,  1,       settings.window, Endpoint),
+            Self::Restart => (100,    few,  0,       settings.window, Endpoint),
         };
         let fickle_window = if self == Self::Backlog { opened } else { window };
         let endpoints = settings.endpoints.unwrap_or(endpoints);
@@ -293,6 +306,11 @@ impl Scenario {
                 let with = Phase { name: "others, one away", mood: away, ..without.clone() };
                 vec![alone, without, pile, with]
             }
+            Self::Restart => {
+                let connections = settings.connections.unwrap_or(RESTART_CONNECTIONS);
+                let load = Load::Insistent { connections, rate: settings.rate };
+                vec![Phase { measured: measured / 2, ..phase("before the kill", load) }]
+            }
         }
     }
 }
@@ -326,6 +344,7 @@ mod tests {
             (Scenario::Noisy,  1000,    10,     10,               None),
             (Scenario::Idle,   100_000, 0,      100,              None),
             (Scenario::Backlog, 101,    1,      10,               None),
+            (Scenario::Restart, 100,    0,      10,               None),
         ] {
             let layout = scenario.layout(&UNSET);
             assert_eq!((layout.endpoints, layout.fickle, layout.per_organization, layout.window),

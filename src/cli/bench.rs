@@ -23,10 +23,11 @@ pub(super) struct BenchArgs {
     /// Where the temporary directory is made: the disk that SQLite is measured on
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Seconds that are measured, after three to warm up; 30 unless set. With `idle` those asleep, 10 unless set
+    /// Seconds that are measured, after three to warm up; 30 unless set. With `idle` those asleep, 10 unless set;
+    /// with `restart` half before the kill, half from it on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: Option<u64>,
-    /// Connections that publish; 512 unless set, 8 where each carries batches, 64 with `idle`
+    /// Connections that publish; 512 unless set, 8 where each carries batches, 64 with `idle` and `restart`
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     connections: Option<usize>,
     /// Endpoints; as many as the scenario has when left out
@@ -35,7 +36,8 @@ pub(super) struct BenchArgs {
     /// Attempts in flight to each endpoint, and in all where the limit is measured (256 unless set)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     window: Option<u32>,
-    /// Events a second where the rate is steady; 650 with `paced`, 2000 with `noisy` unless set
+    /// Events a second where the rate is steady; 650 with `paced` and `backlog`, 2000 with
+    /// `noisy`, 1000 with `restart` unless set
     #[arg(long, value_name = "R", value_parser = positive)]
     rate: Option<f64>,
     /// The rate of `paced` as a part of the most that is possible, which is measured first

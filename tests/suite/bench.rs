@@ -149,3 +149,20 @@ fn what_waits_for_one_endpoint_survives_a_kill_and_arrives() {
     }
     assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
 }
+
+#[test]
+fn nothing_that_was_accepted_is_lost_when_the_daemon_is_killed() {
+    let home = Home::new(&[]);
+    let arguments = ["restart", "--seconds", "6", "--rate", "40", "--connections", "8"];
+    let (ended, json) = bench(&home, &[&arguments[..], &["--endpoints", "10"]].concat());
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("ready after kill -9"), "{text}");
+    for path in ["seconds_to_ready", "accepted_before"] {
+        assert!(number(&json, &format!("/runs/0/restart/{path}")) > 0.0, "{path}: {json:#}");
+    }
+    assert_eq!(number(&json, "/runs/0/restart/lost"), 0.0, "{json:#}");
+    // Publishers met the kill, and went on after it.
+    assert!(number(&json, "/runs/0/phases/0/broken") > 0.0, "{json:#}");
+    let before = number(&json, "/runs/0/restart/accepted_before");
+    assert!(number(&json, "/runs/0/accepted") > before + 40.0, "{json:#}");
+}
