@@ -6,7 +6,7 @@ use std::time::Duration;
 use hookseal_core::error::{Error, Result};
 
 use super::child::Child;
-use super::receiver::{Arrival, Standing, Trust};
+use super::receiver::{Arrival, Mood, Standing, Trust};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 /// Largest answer that is read: arrivals of minutes.
@@ -28,8 +28,14 @@ impl Arrivals {
     }
 
     /// The URL of the endpoint with this number.
-    pub(super) fn url(&self, number: usize) -> String {
-        format!("{}/ok/{number}", self.base)
+    pub(super) fn url(&self, number: usize, fickle: bool) -> String {
+        let kind = if fickle { "fickle" } else { "steady" };
+        format!("{}/{kind}/{number}", self.base)
+    }
+
+    /// Tells it how fickle endpoints answer from now on.
+    pub(super) async fn turn(&self, mood: Mood) -> Result<()> {
+        self.ask("mood", serde_json::to_vec(&mood).map_err(fault)?).await.map(drop)
     }
 
     /// Tells it what to verify with.

@@ -43,7 +43,7 @@ impl Child {
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).map_err(fault)?)
+            .stderr(File::options().create(true).append(true).open(&log).map_err(fault)?)
             .spawn()
             .map_err(fault)?;
         let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
@@ -63,6 +63,12 @@ impl Child {
 
     pub(super) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Ends it by SIGKILL, and waits until it is gone.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        let killed = self.process.kill().and_then(|()| self.process.wait());
+        killed.map(drop).map_err(|error| Error::unavailable(self.what, error))
     }
 
     /// Hands it a line.

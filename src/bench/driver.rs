@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::connection::{Answer, Connection};
-use super::requests::Request;
 use super::samples::{hash, now_ns};
+use super::turns::Turns;
 
 /// Before what was refused, or met a connection that broke, is sent again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -24,6 +24,9 @@ const AHEAD: Duration = Duration::from_millis(20);
 pub(super) struct Published {
     pub(super) delivery: u64,
     pub(super) at_ns: u64,
+    pub(super) answered_ns: u64,
+    /// Whether it goes to a fickle endpoint.
+    pub(super) fickle: bool,
 }
 
 /// A request that was answered 202.
@@ -62,11 +65,19 @@ pub(super) struct Driver {
     pub(super) tally: RefCell<Tally>,
 }
 
+/// What a request publishes.
+#[derive(Clone, Copy, Debug)]
+struct What {
+    events: usize,
+    fickle: bool,
+}
+
 /// One phase of a driver's work.
 pub(super) struct Shift {
     driver: Rc<Driver>,
-    requests: Vec<Request>,
-    turn: Cell<usize>,
+    turns: Turns,
+    /// Events that are still to be published; without end when none.
+    rest: Cell<Option<usize>>,
     over: watch::Sender<bool>,
 }
 
@@ -77,8 +88,10 @@ impl Driver {
 }
 
 impl Shift {
-    pub(super) fn new(driver: Rc<Driver>, requests: Vec<Request>) -> Rc<Self> {
-        Rc::new(Self { driver, requests, turn: Cell::new(0), over: watch::Sender::new(false) })
+    /// One that ends by itself after so many `events`, or goes on until it is ended.
+    pub(super) fn new(driver: Rc<Driver>, turns: Turns, events: Option<usize>) -> Rc<Self> {
+        let (rest, over) = (Cell::new(events), watch::Sender::new(false));
+        Rc::new(Self { driver, turns, rest, over })
     }
 
     /// Has no further request sent.
@@ -91,9 +104,15 @@ impl Shift {
         let mut connection = Connection::to(self.driver.address);
         let mut buffer = Vec::new();
         while !*self.over.borrow() {
-            let events = self.next(&mut buffer);
+            let what = self.next(&mut buffer);
+            if let Some(rest) = self.rest.get() {
+                if rest == 0 {
+                    return;
+                }
+                self.rest.set(Some(rest.saturating_sub(what.events)));
+            }
             // What was refused is sent again, until it is taken.
-            while !self.publish(&mut connection, &buffer, events, now_ns()).await {
+            while !self.publish(&mut connection, &buffer, what, now_ns()).await {
                 if *self.over.borrow() {
                     return;
                 }
@@ -103,8 +122,9 @@ impl Shift {
     }
 
     /// Sends a request at `first_ns` and another every `gap_ns`. What took longer than that delays the next, which
-    /// counts from its own instant all the same: a daemon that stalls is charged for all that had to wait.
-    pub(super) async fn open(self: Rc<Self>, first_ns: u64, gap_ns: u64) {
+    /// counts from its own instant all the same: a daemon that stalls is charged for all that had to wait. What was not
+    /// taken is sent again if it `insists`.
+    pub(super) async fn open(self: Rc<Self>, first_ns: u64, gap_ns: u64, insists: bool) {
         let mut connection = Connection::to(self.driver.address);
         let mut buffer = Vec::new();
         let mut due_ns = first_ns;
@@ -124,24 +144,27 @@ impl Shift {
             if *self.over.borrow() {
                 return;
             }
-            let events = self.next(&mut buffer);
+            let what = self.next(&mut buffer);
             let now_ns = now_ns();
             // The timer's own lateness is not the daemon's.
             let at_ns = if wait > 0 && now_ns - due_ns < GRAIN_NS { now_ns } else { due_ns };
-            self.publish(&mut connection, &buffer, events, at_ns).await;
+            while !self.publish(&mut connection, &buffer, what, at_ns).await && insists {
+                if *self.over.borrow() {
+                    return;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
             due_ns += gap_ns;
         }
     }
 
-    /// Prepares the request whose turn it is; answers how many events it publishes.
-    fn next(&self, buffer: &mut Vec<u8>) -> usize {
-        let turn = self.turn.get();
-        self.turn.set((turn + 1) % self.requests.len());
-        let request = &self.requests[turn];
+    /// Prepares the request whose turn it is.
+    fn next(&self, buffer: &mut Vec<u8>) -> What {
+        let (request, fickle) = self.turns.next();
         let session = self.driver.session.get();
         self.driver.session.set(session + request.events() as u64);
         request.write(buffer, session);
-        request.events()
+        What { events: request.events(), fickle }
     }
 
     /// Sends a request that counts from `at_ns`; answers whether it was taken.
@@ -149,14 +172,14 @@ impl Shift {
         &self,
         connection: &mut Connection,
         request: &[u8],
-        events: usize,
+        what: What,
         at_ns: u64,
     ) -> bool {
         let answer = connection.exchange(request).await;
         let answered_ns = now_ns();
         let mut tally = self.driver.tally.borrow_mut();
         match answer {
-            Ok(answer) => tally.note(&answer, events, at_ns, answered_ns),
+            Ok(answer) => tally.note(&answer, what, at_ns, answered_ns),
             Err(_) => {
                 tally.broken += 1;
                 false
@@ -171,7 +194,7 @@ impl Tally {
         self.refused.values().map(|refusals| refusals.count).sum()
     }
 
-    fn note(&mut self, answer: &Answer<'_>, events: usize, at_ns: u64, answered_ns: u64) -> bool {
+    fn note(&mut self, answer: &Answer<'_>, what: What, at_ns: u64, answered_ns: u64) -> bool {
         let took_ns = answered_ns - at_ns;
         if answer.status != 202 {
             self.refuse(answer.status, answer.retry_after, took_ns);
@@ -181,7 +204,8 @@ impl Tally {
         for item in items(answer.body) {
             match item {
                 Item::Delivery(delivery) => {
-                    self.published.push(Published { delivery, at_ns });
+                    let fickle = what.fickle;
+                    self.published.push(Published { delivery, at_ns, answered_ns, fickle });
                 }
                 Item::Status(202) => {}
                 Item::Status(status) => {
@@ -190,7 +214,7 @@ impl Tally {
                 }
             }
         }
-        let events = events.saturating_sub(refused);
+        let events = what.events.saturating_sub(refused);
         self.accepted.push(Accepted { sent_ns: at_ns, answered_ns, events });
         true
     }
@@ -244,10 +268,11 @@ mod tests {
         let body =
             br#"{"data":[{"event":{"deliveries":[{"id":"whd_1"}]},"status":202},{"status":503}]}"#;
         let mut tally = Tally::default();
-        assert!(tally.note(&Answer { status: 202, retry_after: false, body }, 2, 10, 30));
+        let what = What { events: 2, fickle: false };
+        assert!(tally.note(&Answer { status: 202, retry_after: false, body }, what, 10, 30));
         assert_eq!((tally.published.len(), tally.accepted[0].events), (1, 1));
         assert_eq!(tally.refused[&503].took_ns, [20]);
-        assert!(!tally.note(&Answer { status: 429, retry_after: true, body: b"" }, 2, 10, 40));
+        assert!(!tally.note(&Answer { status: 429, retry_after: true, body: b"" }, what, 10, 40));
         assert_eq!(tally.refused[&429].with_retry_after, 1);
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::account::Account;
 use super::driver::Tally;
 use super::samples::Summary;
+use super::scenario::Phase;
 use super::usage::Reading;
 
 /// Seconds of one window that throughput over time is told by.
@@ -51,9 +52,9 @@ pub(super) struct Refused {
 }
 
 impl Measured {
-    /// Of what was published and arrived between two readings.
+    /// Of what was published and arrived between two readings. Who accepted is everyone: no answer tells them apart.
     pub(super) fn of(
-        phase: &'static str,
+        phase: &Phase,
         offered_per_second: Option<f64>,
         tally: &Tally,
         account: &Account,
@@ -64,7 +65,7 @@ impl Measured {
         let seconds = span_ns as f64 / 1e9;
         let mut by_second = vec![0; span_ns.div_ceil(1_000_000_000) as usize];
         let mut quarters = [0u64; 4];
-        for at_ns in account.arrivals_in(interval.clone()) {
+        for at_ns in account.arrivals_in(interval.clone(), phase.of) {
             let since_ns = at_ns - from.at_ns;
             by_second[(since_ns / 1_000_000_000) as usize] += 1;
             quarters[(since_ns * 4 / span_ns) as usize] += 1;
@@ -77,7 +78,7 @@ impl Measured {
         let answered = tally.accepted.iter().filter(|one| interval.contains(&one.answered_ns));
         let sent = tally.accepted.iter().filter(|one| interval.contains(&one.sent_ns));
         Self {
-            phase,
+            phase: phase.name,
             seconds,
             offered_per_second,
             events_per_second: answered.map(|one| one.events).sum::<usize>() as f64 / seconds,
@@ -86,7 +87,7 @@ impl Measured {
             windows: by_second.chunks_exact(WINDOW).map(per_second).collect(),
             by_second,
             last_to_first_quarter: quarters[3] as f64 / quarters[0].max(1) as f64,
-            publish_to_arrival: Summary::of(account.latencies(interval.clone())),
+            publish_to_arrival: Summary::of(account.latencies(interval.clone(), phase.of)),
             publish_to_202: Summary::of(sent.map(|one| one.answered_ns - one.sent_ns).collect()),
             refused: refused(tally),
             broken: tally.broken,

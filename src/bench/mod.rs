@@ -5,10 +5,13 @@
 
 mod account;
 mod arrivals;
+mod backlog;
 pub(crate) mod child;
 mod connection;
 mod database;
 mod driver;
+mod finding;
+mod idle;
 pub(crate) mod limit;
 mod measured;
 mod payload;
@@ -17,10 +20,12 @@ mod progress;
 pub(crate) mod receiver;
 mod report;
 mod requests;
+mod restart;
 mod run;
 mod samples;
 pub(crate) mod scenario;
 mod stage;
+mod turns;
 mod usage;
 
 use std::path::{Path, PathBuf};
@@ -62,6 +67,7 @@ pub(crate) struct Options {
 /// [`Error::Invalid`] for a URL or directory, [`Error::Broken`] when something that was accepted did not arrive, did
 /// not verify, or a process ended.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    options.scenario.judge(&options.settings)?;
     let place = Place::judge(options.database.as_deref(), options.redis.as_deref())?;
     let directory = match &options.data_dir {
         None => tempfile::tempdir(),

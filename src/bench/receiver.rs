@@ -1,8 +1,8 @@
 //! The receiving process: takes deliveries, notes which arrived when, and verifies one in a thousand. It costs as
 //! little as it can, since it shares the machine with what is measured.
 //!
-//! The path says how it behaves: `/ok/<n>` is answered 204, `/hang/<n>` never, `/switch/<n>` 503 while it is away;
-//! `<n>` is the endpoint's number. What is under `/control` is for the bench.
+//! The path says how it behaves: `/steady/<n>` is answered 204, `/fickle/<n>` as the receiver's mood is; `<n>` is the
+//! endpoint's number. What is under `/control` is for the bench.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -34,13 +34,23 @@ pub(super) struct Trust {
     pub(super) secrets: Vec<String>,
 }
 
+/// How fickle endpoints answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Mood {
+    /// As all others do.
+    #[default]
+    Well,
+    /// 503.
+    Away,
+    /// Never: the request hangs.
+    Hanging,
+}
+
 /// How it stands.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Standing {
     /// Deliveries that arrived and were taken.
     pub(super) arrived: u64,
-    /// Requests that were answered 503.
-    pub(super) turned_away: u64,
     /// Samples whose signature held and that were decrypted.
     pub(super) verified: u64,
     /// Samples for which that is not so.
@@ -76,8 +86,7 @@ enum Lesson {
 struct Receiver {
     arrivals: RefCell<Vec<Arrival>>,
     arrived: Cell<u64>,
-    turned_away: Cell<u64>,
-    away: Cell<bool>,
+    mood: Cell<Mood>,
     lessons: mpsc::SyncSender<Lesson>,
     verified: Arc<AtomicU64>,
     forged: Arc<AtomicU64>,
@@ -127,8 +136,7 @@ impl Receiver {
         Self {
             arrivals: RefCell::default(),
             arrived: Cell::default(),
-            turned_away: Cell::default(),
-            away: Cell::default(),
+            mood: Cell::default(),
             lessons,
             verified,
             forged,
@@ -175,13 +183,12 @@ impl Receiver {
         let path = request.path.unwrap_or_default();
         let (kind, rest) = path[1.min(path.len())..].split_once('/').unwrap_or_default();
         match kind {
-            "ok" => self.take(request, rest, body),
-            "switch" if !self.away.get() => self.take(request, rest, body),
-            "switch" => {
-                self.turned_away.set(self.turned_away.get() + 1);
-                Answer::Plain(AWAY)
-            }
-            "hang" => Answer::Never,
+            "steady" => self.take(request, rest, body),
+            "fickle" => match self.mood.get() {
+                Mood::Well => self.take(request, rest, body),
+                Mood::Away => Answer::Plain(AWAY),
+                Mood::Hanging => Answer::Never,
+            },
             "control" => self.control(rest, body),
             _ => Answer::Plain(UNKNOWN),
         }
@@ -206,7 +213,6 @@ impl Receiver {
             "standing" => {
                 let standing = Standing {
                     arrived: self.arrived.get(),
-                    turned_away: self.turned_away.get(),
                     verified: self.verified.load(Ordering::Relaxed),
                     forged: self.forged.load(Ordering::Relaxed),
                 };
@@ -223,9 +229,9 @@ impl Receiver {
                 let taught = trust.is_some_and(|trust| self.lessons.send(trust).is_ok());
                 Answer::Plain(if taught { TAKEN } else { UNKNOWN })
             }
-            "away" => {
-                self.away.set(body == b"true");
-                Answer::Plain(TAKEN)
+            "mood" => {
+                let mood = serde_json::from_slice(body).map(|mood| self.mood.set(mood));
+                Answer::Plain(if mood.is_ok() { TAKEN } else { UNKNOWN })
             }
             _ => Answer::Plain(UNKNOWN),
         }

@@ -6,6 +6,7 @@ use hookseal_core::error::{Error, Result};
 use serde::Serialize;
 
 use super::Options;
+use super::finding::Finding;
 use super::limit::Limit;
 use super::measured::Measured;
 use super::run::Run;
@@ -152,6 +153,9 @@ impl Table {
         for phase in &run.phases {
             self.phase(phase, limit, cores);
         }
+        for (name, value) in run.finding.iter().flat_map(Finding::lines) {
+            self.line(name, &value);
+        }
         self.line("arrived", &arrived(run));
         let samples = match run.forged {
             0 => format!("{} samples, all good", run.verified),
@@ -249,6 +253,6 @@ fn shares(micros: &BTreeMap<&'static str, f64>) -> String {
     format!("{}; all {all:.0}", each.collect::<Vec<_>>().join(", "))
 }
 
-fn mebibytes(bytes: f64) -> String {
+pub(super) fn mebibytes(bytes: f64) -> String {
     format!("{:.0} MiB", bytes / (1024.0 * 1024.0))
 }

@@ -14,11 +14,13 @@ const DIGITS: usize = 16;
 const BATCHES: usize = 64;
 
 /// One request, over and over with other sessions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Request {
     bytes: Vec<u8>,
     /// Where the digits of sessions' ids begin.
     gaps: Vec<usize>,
+    /// How often each session's id comes.
+    gaps_a_session: usize,
 }
 
 impl Request {
@@ -30,20 +32,20 @@ impl Request {
         );
         let digits = GAP.len() - DIGITS;
         let gaps = bytes.match_indices(GAP).map(|(at, _)| at + digits).collect();
-        Self { bytes: bytes.into_bytes(), gaps }
+        Self { bytes: bytes.into_bytes(), gaps, gaps_a_session: 1 }
     }
 
     /// How many events it publishes.
     pub(super) fn events(&self) -> usize {
-        self.gaps.len()
+        self.gaps.len() / self.gaps_a_session.max(1)
     }
 
     /// Writes it to `buffer`, its sessions numbered from `first`.
     pub(super) fn write(&self, buffer: &mut Vec<u8>, first: u64) {
         buffer.clear();
         buffer.extend(&self.bytes);
-        for (session, gap) in (first..).zip(&self.gaps) {
-            let mut rest = session;
+        for (number, gap) in self.gaps.iter().enumerate() {
+            let mut rest = first + (number / self.gaps_a_session) as u64;
             for digit in buffer[*gap..gap + DIGITS].iter_mut().rev() {
                 *digit = b"0123456789abcdef"[(rest % 16) as usize];
                 rest /= 16;
@@ -52,7 +54,7 @@ impl Request {
     }
 }
 
-/// The requests of a load, which goes to everybody in turn.
+/// The requests of a load, which goes to all endpoints of `organizations` in turn.
 pub(super) fn requests(
     load: Load,
     audience: Audience,
@@ -85,11 +87,17 @@ pub(super) fn requests(
     };
     let size = match load {
         Load::Closed { events_a_request, .. } => events_a_request,
-        Load::Open { .. } => 1,
+        Load::Open { .. } | Load::Insistent { .. } => 1,
     };
+    let one = |event: &Value| Request::new("/v1/platform/events", host, key, &event.to_string());
+    if let Load::Insistent { .. } = load {
+        let keyed = events.into_iter().map(|mut event| {
+            event["idempotency_key"] = GAP.into();
+            Request { gaps_a_session: 2, ..one(&event) }
+        });
+        return keyed.collect();
+    }
     if size == 1 {
-        let one =
-            |event: &Value| Request::new("/v1/platform/events", host, key, &event.to_string());
         return events.iter().map(one).collect();
     }
     let batch = |number: usize| {
@@ -106,7 +114,8 @@ mod tests {
     use super::*;
 
     fn organizations() -> Vec<Organization> {
-        let endpoint = |id: &str| Endpoint { id: id.to_owned(), secret: String::new() };
+        let endpoint =
+            |id: &str| Endpoint { id: id.to_owned(), secret: String::new(), fickle: false };
         let of = |id: &str, endpoints: &[&str]| Organization {
             id: id.to_owned(),
             endpoints: endpoints.iter().map(|id| endpoint(id)).collect(),
@@ -142,6 +151,16 @@ mod tests {
         let bodies = bodies(load, Audience::Organization);
         assert_eq!(bodies.len(), 2);
         assert!(bodies[0].get("webhook_endpoint_ids").is_none());
+    }
+
+    #[test]
+    fn what_is_sent_again_carries_its_session_as_a_key() {
+        let load = Load::Insistent { connections: 1, rate: 1.0 };
+        let made = requests(load, Audience::Endpoint, &organizations(), ("host", "key"), 300);
+        assert_eq!(made[0].events(), 1);
+        let bodies = bodies(load, Audience::Endpoint);
+        assert_eq!(bodies[0]["idempotency_key"], "vs_bench0000000000000abc");
+        assert_eq!(bodies[0]["idempotency_key"], bodies[0]["trigger_id"]);
     }
 
     #[test]

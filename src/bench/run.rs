@@ -7,17 +7,21 @@ use serde::Serialize;
 
 use super::account::Account;
 use super::arrivals::Arrivals;
+use super::backlog;
 use super::database::{Place, Scratch};
 use super::driver::Driver;
+use super::finding::Finding;
+use super::idle;
 use super::limit::{self, Limit, Task};
 use super::measured::Measured;
 use super::phase::Field;
 use super::progress::Progress;
-use super::receiver::Trust;
+use super::receiver::{Mood, Trust};
+use super::restart;
 use super::samples::Summary;
 use super::scenario::{Scenario, Settings, WINDOW};
 use super::stage::{Daemon, furnish};
-use super::usage::{Meters, peak_memory};
+use super::usage::{Memory, Meters};
 use crate::demo::receiver::Keys;
 
 /// What one run came to.
@@ -26,7 +30,10 @@ pub(super) struct Run {
     /// One row, one client, on the same database.
     pub(super) commit: Summary,
     pub(super) phases: Vec<Measured>,
-    /// Deliveries that were accepted, in all.
+    /// What the scenario asks for beside that.
+    #[serde(flatten)]
+    pub(super) finding: Option<Finding>,
+    /// Deliveries that were accepted and can arrive: those to endpoints that hang in the end are not among them.
     pub(super) accepted: usize,
     /// Of these, those that had not arrived half a minute after the last was published.
     pub(super) missing: usize,
@@ -63,7 +70,7 @@ pub(super) async fn limit(
 ) -> Result<Limit> {
     let receiver = Arrivals::start(directory).await?;
     let task = Task {
-        url: receiver.url(0),
+        url: receiver.url(0, false),
         secret: "whsec_of_the_limit".to_owned(),
         public_jwk: keys.public_jwk.clone(),
         window: settings.window.unwrap_or(WINDOW) as usize,
@@ -97,11 +104,15 @@ pub(super) async fn play(
     let layout = scenario.layout(settings);
     let commit = database.commit_time().await?;
     let receiver = Arrivals::start(directory).await?;
-    let daemon = Daemon::start(directory, database.environment(), &layout).await?;
+    let environment = [database.environment(), scenario.environment()].concat();
+    let daemon = Daemon::start(directory, environment, &layout).await?;
+    let fresh = Memory::of(daemon.child.id());
     let mut progress = Progress::default();
-    progress.show(&format!("{label}: making {} endpoints", layout.endpoints));
-    let url = |number| receiver.url(number);
-    let organizations = furnish(&daemon, &layout, url, &keys.public_jwk).await?;
+    let made = |made| {
+        progress.show(&format!("{label}: made {made} of {} endpoints", layout.endpoints));
+    };
+    let url = |number, fickle| receiver.url(number, fickle);
+    let organizations = furnish(&daemon, &layout, url, &keys.public_jwk, made).await?;
     let endpoints = organizations.iter().flat_map(|of| &of.endpoints);
     let secrets = endpoints.map(|endpoint| endpoint.secret.clone()).collect();
     receiver.trust(&Trust { jwk: keys.private_jwk.clone(), secrets }).await?;
@@ -122,27 +133,58 @@ pub(super) async fn play(
         driver: Driver::new(address),
         account: Account::default(),
         meters,
+        fresh,
+        mood: Mood::default(),
         label,
         progress,
     };
-    let mut phases: Vec<Measured> = Vec::new();
-    for phase in scenario.phases(settings) {
-        let measured = field.play(&phase, phases.last()).await?;
-        phases.push(measured);
-    }
+    let (phases, finding) = play_phases(&mut field, scenario, settings).await?;
     let standing = field.receiver.standing().await?;
-    let account = &field.account;
+    let (account, expected) = (&field.account, field.expected());
     Ok(Run {
         commit,
+        finding,
         phases,
-        accepted: account.accepted(),
-        missing: account.missing(),
+        accepted: account.accepted(expected),
+        missing: account.missing(expected),
         repeated: account.repeated(),
         unannounced: account.unannounced(),
         verified: standing.verified,
         forged: standing.forged,
-        daemon_peak_bytes: peak_memory(field.daemon.child.id()),
+        daemon_peak_bytes: field.daemon.peak_bytes(),
     })
+}
+
+/// Plays the phases of a scenario, with what it does between them.
+async fn play_phases(
+    field: &mut Field<'_>,
+    scenario: Scenario,
+    settings: &Settings,
+) -> Result<(Vec<Measured>, Option<Finding>)> {
+    let mut phases = Vec::new();
+    match (scenario, &*scenario.phases(settings)) {
+        (Scenario::Idle, [once]) => {
+            let idle = idle::play(field, once).await?;
+            return Ok((phases, Some(Finding::Idle(idle))));
+        }
+        (Scenario::Backlog, [alone, without, pile, with]) => {
+            let (measured, backlog) =
+                backlog::play(field, [alone, without, pile, with], settings.pending).await?;
+            return Ok((measured, Some(Finding::Backlog(backlog))));
+        }
+        (Scenario::Restart, [before]) => {
+            let (measured, restart) = restart::play(field, before).await?;
+            return Ok((vec![measured], Some(Finding::Restart(restart))));
+        }
+        (_, all) => {
+            for phase in all {
+                let measured = field.play(phase, phases.last()).await?;
+                phases.push(measured);
+            }
+        }
+    }
+    let finding = Finding::of(scenario, field.layout, &phases);
+    Ok((phases, finding))
 }
 
 /// Runs `scenario` on a database that is made for it and taken away in the end, whatever comes of it.

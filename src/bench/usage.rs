@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hookseal_core::error::{Error, Result};
 use redis::aio::MultiplexedConnection;
+use serde::Serialize;
 
 use super::database::Sessions;
 use super::samples::now_ns;
@@ -45,12 +46,25 @@ impl Meters {
     }
 }
 
-/// The most memory that a process had, in bytes.
-pub(super) fn peak_memory(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or_default() * 1024
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Memory {
+    pub(super) resident_bytes: u64,
+    /// The most that it had so far.
+    pub(super) peak_bytes: u64,
+}
+
+impl Memory {
+    /// All zero when the process is not there.
+    pub(super) fn of(process: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            kib.unwrap_or_default() * 1024
+        };
+        Self { resident_bytes: bytes("VmRSS:"), peak_bytes: bytes("VmHWM:") }
+    }
 }
 
 /// Processor time of a process so far, its ended children apart; zero when it is not there.
@@ -133,7 +147,8 @@ mod tests {
 
     #[test]
     fn this_process_has_memory() {
-        assert!(peak_memory(std::process::id()) > 1 << 20);
+        let Memory { resident_bytes, peak_bytes } = Memory::of(std::process::id());
+        assert!(resident_bytes > 1 << 20 && peak_bytes >= resident_bytes);
         assert!(stat(std::process::id()).is_some() && machine_seconds() > 0.0);
     }
 }

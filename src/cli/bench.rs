@@ -23,10 +23,11 @@ pub(super) struct BenchArgs {
     /// Where the temporary directory is made: the disk that SQLite is measured on
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Seconds that are measured, after three to warm up
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    seconds: u64,
-    /// Connections that publish; 512 unless set, 8 where each carries batches
+    /// Seconds that are measured, after three to warm up; 30 unless set. With `idle` those asleep, 10 unless set;
+    /// with `restart` half before the kill, half from it on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: Option<u64>,
+    /// Connections that publish; 512 unless set, 8 where each carries batches, 64 with `idle` and `restart`
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     connections: Option<usize>,
     /// Endpoints; as many as the scenario has when left out
@@ -35,18 +36,30 @@ pub(super) struct BenchArgs {
     /// Attempts in flight to each endpoint, and in all where the limit is measured (256 unless set)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     window: Option<u32>,
-    /// Events a second that `paced` publishes
-    #[arg(long, value_name = "R", default_value_t = 650.0, value_parser = positive)]
-    rate: f64,
-    /// The same as a part of the most that is possible, which is measured first
+    /// Events a second where the rate is steady; 650 with `paced` and `backlog`, 2000 with
+    /// `noisy`, 1000 with `restart` unless set
+    #[arg(long, value_name = "R", value_parser = positive)]
+    rate: Option<f64>,
+    /// The rate of `paced` as a part of the most that is possible, which is measured first
     #[arg(long, value_name = "S", conflicts_with = "rate", value_parser = positive)]
     share: Option<f64>,
+    /// Endpoints of `noisy` that hang in its second half; 10 unless set
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    hanging: Option<usize>,
+    /// The part of all events that goes to these, from 0 to 1; as large as their part of the endpoints unless set
+    #[arg(long, value_name = "S", value_parser = part)]
+    hanging_share: Option<f64>,
+    /// Events that `backlog` has wait for one endpoint, whose receiver answers 503. Every pause between attempts is 5 s
+    /// there, so that all of them are due when the receiver is back
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = pending)]
+    pending: usize,
     /// How often the measurement is repeated, each time on a fresh database
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     runs: usize,
-    /// Seconds for what the machine can do at most: sealed, signed and sent with nothing stored. 0 leaves it out
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
-    limit_seconds: u64,
+    /// Seconds for what the machine can do at most: sealed, signed and sent with nothing stored. 0 leaves it out; 10
+    /// unless set, where throughput is what is asked for
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    limit_seconds: Option<u64>,
     /// Bytes of each event's data
     #[arg(long, value_name = "BYTES", default_value_t = 300, value_parser = payload)]
     payload: usize,
@@ -60,9 +73,19 @@ fn at_least_one(text: &str) -> std::result::Result<usize, String> {
     number.ok_or_else(|| "expected an integer from 1 to 100000".to_owned())
 }
 
+fn pending(text: &str) -> std::result::Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=10_000_000).contains(number));
+    number.ok_or_else(|| "expected an integer from 1 to 10000000".to_owned())
+}
+
 fn payload(text: &str) -> std::result::Result<usize, String> {
     let number = text.parse().ok().filter(|number| (11..=200_000).contains(number));
     number.ok_or_else(|| "expected an integer from 11 to 200000".to_owned())
+}
+
+fn part(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..1.0).contains(number));
+    number.ok_or_else(|| "expected a number from 0 to less than 1".to_owned())
 }
 
 fn positive(text: &str) -> std::result::Result<f64, String> {
@@ -74,15 +97,18 @@ pub(super) fn run(args: BenchArgs) -> Result<()> {
     crate::bench::run(&Options {
         scenario: args.scenario,
         settings: Settings {
-            seconds: args.seconds,
+            seconds: args.seconds.unwrap_or(args.scenario.seconds()),
             connections: args.connections,
             endpoints: args.endpoints,
             window: args.window,
-            rate: args.rate,
+            rate: args.rate.unwrap_or(args.scenario.rate()),
             share: args.share,
+            hanging: args.hanging,
+            hanging_share: args.hanging_share,
+            pending: args.pending,
             payload: args.payload,
         },
-        limit_seconds: args.limit_seconds,
+        limit_seconds: args.limit_seconds.unwrap_or(args.scenario.limit_seconds()),
         runs: args.runs,
         database: args.database,
         redis: args.redis,

@@ -80,3 +80,89 @@ fn a_place_that_cannot_be_used_is_named() {
         assert!(!ended.success && ended.stderr.contains(message), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn those_that_hang_are_told_apart_from_the_others() {
+    let home = Home::new(&[]);
+    let arguments = ["noisy", "--seconds", "3", "--rate", "40", "--connections", "16"];
+    let shape = ["--endpoints", "10", "--hanging", "2", "--hanging-share", "0.25"];
+    let (ended, json) = bench(&home, &[&arguments[..], &shape].concat());
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success, "{text}");
+    assert!(text.contains("2 hang with 25.0 % of the events"), "{text}");
+    // 30 of the 40 a second are for the healthy ones, in both halves.
+    for half in ["without", "with"] {
+        let rate = number(&json, &format!("/runs/0/noisy/healthy/deliveries_per_second/{half}"));
+        assert!((24.0..=36.0).contains(&rate), "{json:#}");
+    }
+    for path in ["publish_to_arrival_p50_ms/ratio", "publish_to_arrival_p99_ms/ratio"] {
+        assert!(number(&json, &format!("/runs/0/noisy/healthy/{path}")) > 0.0, "{json:#}");
+    }
+    assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
+    let (ended, _) = bench(&home, &["noisy", "--endpoints", "2", "--hanging", "2"]);
+    assert!(
+        !ended.success && ended.stderr.contains("more than those that hang"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn endpoints_without_work_are_measured_asleep() {
+    let home = Home::new(&[]);
+    let (ended, json) = bench(&home, &["idle", "--endpoints", "30", "--seconds", "2"]);
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("asleep"), "{text}");
+    for stage in ["fresh", "registered", "used", "asleep"] {
+        let of = |what: &str| number(&json, &format!("/runs/0/idle/{stage}/{what}"));
+        assert!(of("resident_bytes") > 1e6 && of("peak_bytes") >= of("resident_bytes"), "{json:#}");
+    }
+    // An actor stays for a second after its last work.
+    assert!(number(&json, "/runs/0/idle/seconds_to_sleep") > 0.5, "{json:#}");
+    assert!(number(&json, "/runs/0/idle/asleep_seconds") >= 2.0, "{json:#}");
+    assert!(number(&json, "/runs/0/idle/cpu_seconds") < 2.0, "{json:#}");
+    let counts = (number(&json, "/runs/0/accepted"), number(&json, "/runs/0/missing"));
+    assert_eq!(counts, (30.0, 0.0), "{json:#}");
+}
+
+#[test]
+fn what_waits_for_one_endpoint_survives_a_kill_and_arrives() {
+    let home = Home::new(&[]);
+    let arguments = ["backlog", "--seconds", "2", "--rate", "20", "--connections", "8"];
+    let shape = ["--endpoints", "5", "--pending", "300"];
+    let (ended, json) = bench(&home, &[&arguments[..], &shape].concat());
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("ready after kill -9"), "{text}");
+    let waited = number(&json, "/runs/0/backlog/pending");
+    assert!(waited >= 300.0, "{json:#}");
+    assert!(number(&json, "/runs/0/backlog/drain/deliveries") >= waited, "{json:#}");
+    for path in [
+        "memory_without/resident_bytes",
+        "memory_with/resident_bytes",
+        "healthy/publish_to_arrival_p99_ms/ratio",
+        "seconds_to_ready",
+        "alone_per_second",
+        "drain/per_second",
+        "drain_ratio",
+    ] {
+        assert!(number(&json, &format!("/runs/0/backlog/{path}")) > 0.0, "{path}: {json:#}");
+    }
+    assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
+}
+
+#[test]
+fn nothing_that_was_accepted_is_lost_when_the_daemon_is_killed() {
+    let home = Home::new(&[]);
+    let arguments = ["restart", "--seconds", "6", "--rate", "40", "--connections", "8"];
+    let (ended, json) = bench(&home, &[&arguments[..], &["--endpoints", "10"]].concat());
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("ready after kill -9"), "{text}");
+    for path in ["seconds_to_ready", "accepted_before"] {
+        assert!(number(&json, &format!("/runs/0/restart/{path}")) > 0.0, "{path}: {json:#}");
+    }
+    assert_eq!(number(&json, "/runs/0/restart/lost"), 0.0, "{json:#}");
+    // Publishers met the kill, and went on after it.
+    assert!(number(&json, "/runs/0/phases/0/broken") > 0.0, "{json:#}");
+    let before = number(&json, "/runs/0/restart/accepted_before");
+    assert!(number(&json, "/runs/0/accepted") > before + 40.0, "{json:#}");
+}
