@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::driver::Tally;
+use super::layout::Crowd;
 use super::receiver::Arrival;
-use super::scenario::Crowd;
 
 /// One delivery.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,12 +7,13 @@ use hookseal_core::error::Result;
 use serde::Serialize;
 
 use super::finding::Neighbours;
+use super::layout::Crowd;
+use super::load::Phase;
 use super::measured::Measured;
 use super::phase::Field;
 use super::receiver::Mood;
 use super::report::mebibytes;
 use super::samples::now_ns;
-use super::scenario::{Crowd, Phase};
 use super::usage::Memory;
 
 /// How long nothing may arrive before the drain is given up: longer than any pause between attempts.

@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::backlog::Backlog;
 use super::idle::Idle;
+use super::layout::Layout;
 use super::measured::Measured;
 use super::restart::Restart;
-use super::scenario::{Layout, Scenario};
+use super::scenario::Scenario;
 
 /// What a scenario found, beside its phases.
 #[derive(Clone, Debug, Serialize)]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use hookseal_core::error::{Error, Result};
 use serde::Serialize;
 
+use super::load::Phase;
 use super::phase::Field;
 use super::report::mebibytes;
-use super::scenario::Phase;
 use super::usage::{Memory, cpu_seconds};
 
 /// How long actors may take to go to sleep after the last event has arrived.

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::account::Account;
 use super::driver::Tally;
+use super::load::Phase;
 use super::samples::Summary;
-use super::scenario::Phase;
 use super::usage::Reading;
 
 /// Seconds of one window that throughput over time is told by.

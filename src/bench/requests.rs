@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::layout::Audience;
+use super::load::Load;
 use super::payload;
-use super::scenario::{Audience, Load};
 use super::stage::Organization;
 
 /// Stands where a session's id comes: as long as one.
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn endpoints_take_turns_across_organizations() {
         let bodies = bodies(
-            Load::Open { connections: 1, rate: super::super::scenario::Rate::Fixed(1.0) },
+            Load::Open { connections: 1, rate: super::super::load::Rate::Fixed(1.0) },
             Audience::Endpoint,
         );
         let ids: Vec<_> = bodies.iter().map(|body| &body["webhook_endpoint_ids"][0]).collect();

@@ -6,10 +6,11 @@ use std::time::Instant;
 use hookseal_core::error::Result;
 use serde::Serialize;
 
+use super::layout::Crowd;
+use super::load::Phase;
 use super::measured::Measured;
 use super::phase::{Field, offered};
 use super::samples::now_ns;
-use super::scenario::{Crowd, Phase};
 
 /// What a restart costs.
 #[derive(Clone, Debug, Serialize)]

@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use hookseal_core::error::{Error, Result};
 use serde::Serialize;
 
+use super::layout::{Audience, Crowd, Layout};
+use super::load::{Load, Phase, Rate};
 use super::receiver::Mood;
 
 /// What a run may be of.
@@ -79,92 +81,6 @@ const IDLE_CONNECTIONS: usize = 64;
 const HANGING: usize = 10;
 /// What is left out of account at the start: actors start, statements are prepared, keys are parsed.
 const WARM_UP: Duration = Duration::from_secs(3);
-
-/// How endpoints are laid out.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Layout {
-    pub(super) endpoints: usize,
-    pub(super) per_organization: usize,
-    /// `max_in_flight` of each; the daemon's own when none.
-    pub(super) window: Option<u32>,
-    pub(super) audience: Audience,
-    /// Endpoints whose receiver changes its mood, evenly among the others.
-    pub(super) fickle: usize,
-    /// `max_in_flight` of these.
-    pub(super) fickle_window: Option<u32>,
-    /// The part of what goes to everyone that goes to these.
-    pub(super) fickle_share: f64,
-}
-
-impl Layout {
-    /// Whether the endpoint with this number is a fickle one.
-    pub(super) fn is_fickle(&self, number: usize) -> bool {
-        (number + 1) * self.fickle / self.endpoints > number * self.fickle / self.endpoints
-    }
-}
-
-/// Which endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Crowd {
-    Everyone,
-    /// Those whose receiver is always well.
-    Steady,
-    /// The others.
-    Fickle,
-}
-
-impl Crowd {
-    pub(super) fn holds(self, fickle: bool) -> bool {
-        match self {
-            Self::Everyone => true,
-            Self::Steady => !fickle,
-            Self::Fickle => fickle,
-        }
-    }
-}
-
-/// Whom one event goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Audience {
-    /// One endpoint, each in turn.
-    Endpoint,
-    /// All endpoints of one organization, each organization in turn.
-    Organization,
-}
-
-/// Load of one kind for some time.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Phase {
-    pub(super) name: &'static str,
-    pub(super) load: Load,
-    /// Whom it goes to.
-    pub(super) to: Crowd,
-    /// Whose deliveries are measured.
-    pub(super) of: Crowd,
-    /// How fickle endpoints answer meanwhile.
-    pub(super) mood: Mood,
-    pub(super) warm_up: Duration,
-    pub(super) measured: Duration,
-}
-
-/// How events are published.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Load {
-    /// Each connection sends its next request when the last was answered.
-    Closed { connections: usize, events_a_request: usize },
-    /// Each request is sent at its instant, whatever became of the others.
-    Open { connections: usize, rate: Rate },
-    /// The same, and each is sent again until it is taken, under one idempotency key.
-    Insistent { connections: usize, rate: f64 },
-}
-
-/// Events a second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Rate {
-    Fixed(f64),
-    /// This part of what the phase before took.
-    ShareOfBefore(f64),
-}
 
 impl Scenario {
     /// Seconds that are measured unless a user says otherwise.
@@ -297,13 +213,12 @@ impl Scenario {
                 let batches =
                     Load::Closed { connections: BATCH_CONNECTIONS, events_a_request: BATCH_EVENTS };
                 let (fickle, others) = (Crowd::Fickle, Crowd::Steady);
-                let full = Phase { name: "one, nothing waiting", to: fickle, of: fickle, ..full };
+                let full = Phase { name: "one alone", to: fickle, of: fickle, ..full };
                 let alone = Phase { measured: measured.min(ALONE), ..full };
-                let without =
-                    Phase { to: others, of: others, ..phase("others, nothing waiting", steady) };
+                let without = Phase { to: others, of: others, ..phase("others alone", steady) };
                 let away = Mood::Away;
                 let pile = Phase { to: fickle, mood: away, ..phase("piling up", batches) };
-                let with = Phase { name: "others, one away", mood: away, ..without.clone() };
+                let with = Phase { name: "others beside", mood: away, ..without.clone() };
                 vec![alone, without, pile, with]
             }
             Self::Restart => {

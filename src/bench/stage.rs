@@ -12,7 +12,7 @@ use hookseal_core::error::{Error, Result};
 use serde_json::{Value, json};
 
 use super::child::Child;
-use super::scenario::{Crowd, Layout};
+use super::layout::{Crowd, Layout};
 use super::usage::Memory;
 use crate::demo::client::{Client, text};
 
