@@ -8,10 +8,10 @@ use hookseal::clock::AnchoredClock;
 use hookseal::cluster::Nodes;
 use hookseal::crypto::seal::JoseSealer;
 use hookseal::crypto::vault::{KeyVault, MasterKey};
-use hookseal_core::access::Caller;
+use hookseal_core::access::{Caller, Scope};
 use hookseal_core::admin::{Admin, AdminParts, Quotas};
 use hookseal_core::event::Catalogue;
-use hookseal_core::id::OrganizationId;
+use hookseal_core::id::{ApiKeyId, OrganizationId};
 use hookseal_core::intake::{Intake, IntakeParts};
 use hookseal_core::ports::DeliveryRules;
 use hookseal_core::retry::RetrySchedule;
@@ -56,7 +56,8 @@ impl Page {
             (bench, organization, Arc::new(admin), Arc::new(intake))
         });
         let schema = schema(admin.clone(), intake, false);
-        let caller = Caller::PlatformIn(organization);
+        let (id, scopes) = (ApiKeyId::from_row("key_1"), vec![Scope::WebhooksRead]);
+        let caller = Caller::Key { id, organization, scopes };
         let page = Self { runtime, schema, admin, caller, _bench: bench };
         let answer = serde_json::to_value(page.read()).unwrap();
         let nodes = answer["data"]["events"]["nodes"].as_array().expect("a page");
@@ -82,7 +83,7 @@ impl Piece for Page {
 
     fn run(&mut self, (): ()) {
         let response = self.read();
-        assert!(response.is_ok());
+        assert!(response.is_ok(), "{:?}", response.errors);
         black_box(serde_json::to_vec(&response).unwrap());
     }
 }
