@@ -7,7 +7,7 @@ use hookseal_core::feed::{After, Interest, Position};
 use hookseal_core::order::{Order, Ticket, Told};
 use hookseal_core::ports::Feed;
 
-use super::window::{Window, new_epoch};
+use super::window::{Numbered, Window, new_epoch};
 
 /// A feed in memory.
 #[derive(Debug)]
@@ -24,7 +24,10 @@ impl MemoryFeed {
             let window = window.clone();
             move |told| match told {
                 Told::Changes(changes) => window.push(changes),
-                Told::Unknown => window.restart(new_epoch(), 1),
+                Told::Unknown => {
+                    let (epoch, number, changes) = (new_epoch(), 1, Vec::new());
+                    window.take_over(vec![Numbered { epoch, number, changes }]);
+                }
             }
         });
         Arc::new(Self { window, order })

@@ -24,7 +24,7 @@ use redis::{AsyncCommands as _, RedisResult, Script};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::window::{Window, new_epoch};
+use super::window::{Numbered, Window, new_epoch};
 use crate::redis_link::{RedisConnection, RedisLink};
 
 /// The stream, and what is known of it. One hash tag keeps them together on a Redis Cluster.
@@ -479,12 +479,10 @@ impl Reader {
             let read: Option<StreamReadReply> =
                 connection.xread_options(&[STREAM], &[after], &options).await?;
             let entries = read.into_iter().flat_map(|read| read.keys).flat_map(|key| key.ids);
-            let mut last = None;
-            for entry in entries {
-                self.take_in(&entry);
-                last = Some(entry);
-            }
-            if let Some(entry) = &last {
+            let entries: Vec<StreamId> = entries.collect();
+            // At once: whoever comes back to a place among them must not find the window short of it.
+            self.window.take_over(entries.iter().filter_map(|entry| self.batch(entry)).collect());
+            if let Some(entry) = entries.last() {
                 self.last = number(entry).map(|number| Last { number, hash: hash(entry) });
             } else {
                 let number: Option<u64> = connection.hget(HEAD, "number").await?;
@@ -495,17 +493,15 @@ impl Reader {
         }
     }
 
-    fn take_in(&mut self, entry: &StreamId) {
-        let (Some(number), Some(epoch)) = (number(entry), entry.get::<u64>("epoch")) else {
-            return;
-        };
+    fn batch(&self, entry: &StreamId) -> Option<Numbered> {
+        let (number, epoch) = (number(entry)?, entry.get::<u64>("epoch")?);
         let text = entry.get::<String>("changes").unwrap_or_default();
         match self.own.take(&text).map_or_else(|| serde_json::from_str(&text), Ok) {
-            Ok(changes) => self.window.take_over(epoch, number, changes),
+            Ok(changes) => Some(Numbered { epoch, number, changes }),
             // Written by another version of this program.
             Err(error) => {
                 tracing::warn!(%error, "an entry of the feed was not understood");
-                self.window.restart(new_epoch(), number + 1);
+                Some(Numbered { epoch: new_epoch(), number, changes: Vec::new() })
             }
         }
     }

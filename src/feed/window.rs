@@ -23,6 +23,14 @@ pub(super) struct Window {
     next_waiter: AtomicU64,
 }
 
+/// A batch whose number somebody else gave it.
+#[derive(Debug)]
+pub(super) struct Numbered {
+    pub(super) epoch: u64,
+    pub(super) number: u64,
+    pub(super) changes: Vec<Change>,
+}
+
 /// Somebody who waits at the end of the window.
 #[derive(Debug)]
 struct Waiter {
@@ -115,13 +123,15 @@ impl Window {
         }
     }
 
-    /// Adds what somebody else numbered; whatever does not follow begins anew.
-    pub(super) fn take_over(&self, epoch: u64, number: u64, changes: Vec<Change>) {
+    /// Adds what somebody else numbered, all of it at once; whatever does not follow begins anew.
+    pub(super) fn take_over(&self, batches: Vec<Numbered>) {
         let mut ring = self.ring.write();
-        if ring.epoch() != epoch || ring.next() != number {
-            ring.restart(epoch, number);
+        for Numbered { epoch, number, changes } in batches {
+            if ring.epoch() != epoch || ring.next() != number {
+                ring.restart(epoch, number);
+            }
+            ring.push(changes);
         }
-        ring.push(changes);
         drop(ring);
         self.grown.notify_one();
     }
@@ -129,12 +139,6 @@ impl Window {
     /// Number of the oldest batch in it.
     pub(super) fn oldest(&self) -> u64 {
         self.ring.read().oldest()
-    }
-
-    /// Says that something may be missing: everything begins anew with batch number `next`.
-    pub(super) fn restart(&self, epoch: u64, next: u64) {
-        self.ring.write().restart(epoch, next);
-        self.grown.notify_one();
     }
 
     /// Behind all that there is.
