@@ -54,6 +54,11 @@ impl Arrivals {
         Ok(arrivals.iter().map(Arrival::read).collect())
     }
 
+    /// How late retries came since it was last asked, in nanoseconds; below zero those that came too early.
+    pub(super) async fn lateness(&self) -> Result<Vec<i64>> {
+        serde_json::from_slice(&self.ask("lateness", Vec::new()).await?).map_err(fault)
+    }
+
     async fn ask(&self, command: &str, body: Vec<u8>) -> Result<Vec<u8>> {
         let request = self.http.post(format!("{}/control/{command}", self.base));
         let mut answer = request.send_body(body).await.map_err(|error| fault(error.to_string()))?;

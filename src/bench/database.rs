@@ -122,13 +122,23 @@ impl Scratch {
         environment
     }
 
-    /// What it takes to commit one row, one after the other, as durably as the daemon does.
-    pub(super) async fn commit_time(&self) -> Result<Summary> {
+    /// A connection to the daemon's rows.
+    pub(super) async fn connect(&self) -> Result<DatabaseConnection> {
+        self.connect_to("data/hookseal.sqlite3").await
+    }
+
+    /// A connection to the database, which is this file where it is SQLite.
+    async fn connect_to(&self, file: &str) -> Result<DatabaseConnection> {
         let connection = match &self.postgres {
             Some(postgres) => Database::connect(single(&postgres.url)).await,
-            None => Database::connect(sqlite(&self.directory.join("commits.sqlite3"))).await,
+            None => Database::connect(sqlite(&self.directory.join(file))).await,
         };
-        let connection = connection.map_err(unavailable)?;
+        connection.map_err(unavailable)
+    }
+
+    /// What it takes to commit one row, one after the other, as durably as the daemon does.
+    pub(super) async fn commit_time(&self) -> Result<Summary> {
+        let connection = self.connect_to("commits.sqlite3").await?;
         let run = async |sql: &str| connection.execute_unprepared(sql).await.map_err(unavailable);
         run("CREATE TABLE bench_commits (id INTEGER PRIMARY KEY, body TEXT)").await?;
         let mut samples = Vec::with_capacity(COMMITS);

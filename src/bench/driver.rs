@@ -175,11 +175,12 @@ impl Shift {
         what: What,
         at_ns: u64,
     ) -> bool {
+        let sent_ns = now_ns();
         let answer = connection.exchange(request).await;
         let answered_ns = now_ns();
         let mut tally = self.driver.tally.borrow_mut();
         match answer {
-            Ok(answer) => tally.note(&answer, what, at_ns, answered_ns),
+            Ok(answer) => tally.note(&answer, what, [at_ns, sent_ns, answered_ns]),
             Err(_) => {
                 tally.broken += 1;
                 false
@@ -194,8 +195,15 @@ impl Tally {
         self.refused.values().map(|refusals| refusals.count).sum()
     }
 
-    fn note(&mut self, answer: &Answer<'_>, what: What, at_ns: u64, answered_ns: u64) -> bool {
-        let took_ns = answered_ns - at_ns;
+    /// Notes what was to be sent, was sent and was answered at these instants. What is refused took as long as it took
+    /// the daemon; what is accepted as long as whoever published it waited.
+    fn note(
+        &mut self,
+        answer: &Answer<'_>,
+        what: What,
+        [at_ns, sent_ns, answered_ns]: [u64; 3],
+    ) -> bool {
+        let took_ns = answered_ns - sent_ns;
         if answer.status != 202 {
             self.refuse(answer.status, answer.retry_after, took_ns);
             return false;
@@ -269,10 +277,12 @@ mod tests {
             br#"{"data":[{"event":{"deliveries":[{"id":"whd_1"}]},"status":202},{"status":503}]}"#;
         let mut tally = Tally::default();
         let what = What { events: 2, fickle: false };
-        assert!(tally.note(&Answer { status: 202, retry_after: false, body }, what, 10, 30));
+        let instants = [5, 10, 30];
+        assert!(tally.note(&Answer { status: 202, retry_after: false, body }, what, instants));
         assert_eq!((tally.published.len(), tally.accepted[0].events), (1, 1));
         assert_eq!(tally.refused[&503].took_ns, [20]);
-        assert!(!tally.note(&Answer { status: 429, retry_after: true, body: b"" }, what, 10, 40));
+        let refused = Answer { status: 429, retry_after: true, body: b"" };
+        assert!(!tally.note(&refused, what, instants));
         assert_eq!(tally.refused[&429].with_retry_after, 1);
     }
 }

@@ -3,10 +3,12 @@
 use serde::Serialize;
 
 use super::backlog::Backlog;
+use super::history::History;
 use super::idle::Idle;
 use super::layout::Layout;
 use super::measured::Measured;
 use super::restart::Restart;
+use super::retries::Retries;
 use super::scenario::Scenario;
 
 /// What a scenario found, beside its phases.
@@ -17,6 +19,9 @@ pub(super) enum Finding {
     Idle(Idle),
     Backlog(Backlog),
     Restart(Restart),
+    Overload(Pair),
+    Retries(Retries),
+    History(History),
 }
 
 /// One number in two phases that differ in one thing.
@@ -34,7 +39,7 @@ impl Pair {
         Self { without, with, ratio }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let Self { without, with, ratio } = self;
         format!("{without:.1} without, {with:.1} with: {ratio:.2} of it")
     }
@@ -85,6 +90,10 @@ impl Finding {
                 hanging_share: layout.fickle_share,
                 healthy: Neighbours::of(without, with),
             })),
+            (Scenario::Overload, [peak, beyond]) => Some(Self::Overload(Pair::of(
+                peak.deliveries_per_second,
+                beyond.deliveries_per_second,
+            ))),
             _ => None,
         }
     }
@@ -101,6 +110,9 @@ impl Finding {
             Self::Idle(idle) => idle.lines(),
             Self::Backlog(backlog) => backlog.lines(),
             Self::Restart(restart) => restart.lines(),
+            Self::Overload(pair) => vec![("deliveries/s under overload", pair.text())],
+            Self::Retries(retries) => retries.lines(),
+            Self::History(history) => history.lines(),
         }
     }
 }

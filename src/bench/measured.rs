@@ -104,7 +104,8 @@ impl Measured {
     }
 }
 
-fn spent(from: &Reading, until: &Reading) -> BTreeMap<&'static str, f64> {
+/// Processor time between two readings, by who spent it.
+pub(super) fn spent(from: &Reading, until: &Reading) -> BTreeMap<&'static str, f64> {
     let since = |who: &str| from.seconds.get(who).copied().unwrap_or_default();
     until.seconds.iter().map(|(who, seconds)| (*who, seconds - since(who))).collect()
 }

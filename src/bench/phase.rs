@@ -88,7 +88,14 @@ impl Field<'_> {
     /// Kills the daemon and starts it again; answers how long it was not ready.
     pub(super) async fn crash(&mut self) -> Result<Duration> {
         self.progress.show(&format!("{}: killing the daemon", self.label));
-        let ready = self.daemon.crash().await?;
+        let killed = Instant::now();
+        self.daemon.kill()?;
+        self.start_again().await.map(|_| killed.elapsed())
+    }
+
+    /// Starts the daemon that was killed; answers how long that took.
+    pub(super) async fn start_again(&mut self) -> Result<Duration> {
+        let ready = self.daemon.start_again().await?;
         self.meters.daemon = self.daemon.child.id();
         Ok(ready)
     }
@@ -97,7 +104,7 @@ impl Field<'_> {
     pub(super) fn expected(&self) -> Crowd {
         match self.mood {
             Mood::Well => Crowd::Everyone,
-            Mood::Away | Mood::Hanging => Crowd::Steady,
+            Mood::Away | Mood::Hanging | Mood::Later { .. } => Crowd::Steady,
         }
     }
 

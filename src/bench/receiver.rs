@@ -5,6 +5,8 @@
 //! endpoint's number. What is under `/control` is for the bench.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +26,9 @@ const SAMPLED: u64 = 1000;
 /// Samples that may wait to be verified; what is beyond is not looked at.
 const SAMPLES_WAITING: usize = 256;
 const HEADERS: usize = 32;
+/// One of so many that could be put off is taken.
+const TAKEN_OF: u64 = 8;
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// What the receiver has to know in order to verify.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +49,9 @@ pub(super) enum Mood {
     Away,
     /// Never: the request hangs.
     Hanging,
+    /// 503, the first time with a `Retry-After` that leads to an instant between these two, by this host's
+    /// monotonic clock. One of eight is taken, so that no breaker opens.
+    Later { from_ns: u64, until_ns: u64 },
 }
 
 /// How it stands.
@@ -55,6 +63,10 @@ pub(super) struct Standing {
     pub(super) verified: u64,
     /// Samples for which that is not so.
     pub(super) forged: u64,
+    /// Deliveries that were told when to come back …
+    pub(super) put_off: u64,
+    /// … and have.
+    pub(super) returned: u64,
 }
 
 /// A delivery that arrived.
@@ -87,6 +99,12 @@ struct Receiver {
     arrivals: RefCell<Vec<Arrival>>,
     arrived: Cell<u64>,
     mood: Cell<Mood>,
+    /// When deliveries that were put off are due.
+    due_ns: RefCell<HashMap<u64, u64>>,
+    put_off: Cell<u64>,
+    returned: Cell<u64>,
+    /// Of those that came back.
+    late_ns: RefCell<Vec<i64>>,
     lessons: mpsc::SyncSender<Lesson>,
     verified: Arc<AtomicU64>,
     forged: Arc<AtomicU64>,
@@ -137,6 +155,10 @@ impl Receiver {
             arrivals: RefCell::default(),
             arrived: Cell::default(),
             mood: Cell::default(),
+            due_ns: RefCell::default(),
+            put_off: Cell::default(),
+            returned: Cell::default(),
+            late_ns: RefCell::default(),
             lessons,
             verified,
             forged,
@@ -188,6 +210,9 @@ impl Receiver {
                 Mood::Well => self.take(request, rest, body),
                 Mood::Away => Answer::Plain(AWAY),
                 Mood::Hanging => Answer::Never,
+                Mood::Later { from_ns, until_ns } => {
+                    self.put_off(request, rest, body, from_ns..until_ns)
+                }
             },
             "control" => self.control(rest, body),
             _ => Answer::Plain(UNKNOWN),
@@ -195,7 +220,7 @@ impl Receiver {
     }
 
     fn take(&self, request: &httparse::Request<'_, '_>, number: &str, body: &[u8]) -> Answer {
-        let delivery = hash(header(request, "x-kayle-delivery-id").as_bytes());
+        let delivery = delivery(request);
         self.arrivals.borrow_mut().push(Arrival { delivery, at_ns: now_ns() });
         if self.arrived.get().is_multiple_of(SAMPLED) {
             let signature = header(request, "x-kayle-signature").to_owned();
@@ -208,6 +233,35 @@ impl Receiver {
         Answer::Plain(TAKEN)
     }
 
+    fn put_off(
+        &self,
+        request: &httparse::Request<'_, '_>,
+        number: &str,
+        body: &[u8],
+        spread: Range<u64>,
+    ) -> Answer {
+        let (delivery, now_ns) = (delivery(request), now_ns());
+        let due_ns = self.due_ns.borrow_mut().remove(&delivery);
+        if let Some(due_ns) = due_ns {
+            self.late_ns.borrow_mut().push(now_ns.cast_signed() - due_ns.cast_signed());
+            self.returned.set(self.returned.get() + 1);
+        }
+        // A hash's digits are as good as drawn: one for the first time, another for the second.
+        let drawn = if due_ns.is_some() { delivery / TAKEN_OF } else { delivery };
+        if drawn.is_multiple_of(TAKEN_OF) {
+            return self.take(request, number, body);
+        }
+        if due_ns.is_some() {
+            return Answer::Plain(AWAY);
+        }
+        let at_ns = spread.start + drawn / TAKEN_OF % (spread.end - spread.start).max(1);
+        let seconds = (at_ns.saturating_sub(now_ns) / SECOND_NS).max(1);
+        self.due_ns.borrow_mut().insert(delivery, now_ns + seconds * SECOND_NS);
+        self.put_off.set(self.put_off.get() + 1);
+        let away = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0";
+        Answer::Bytes(format!("{away}\r\nretry-after: {seconds}\r\n\r\n").into_bytes())
+    }
+
     fn control(&self, command: &str, body: &[u8]) -> Answer {
         match command {
             "standing" => {
@@ -215,6 +269,8 @@ impl Receiver {
                     arrived: self.arrived.get(),
                     verified: self.verified.load(Ordering::Relaxed),
                     forged: self.forged.load(Ordering::Relaxed),
+                    put_off: self.put_off.get(),
+                    returned: self.returned.get(),
                 };
                 found(&serde_json::to_vec(&standing).unwrap_or_default())
             }
@@ -224,6 +280,7 @@ impl Receiver {
                 arrivals.into_iter().for_each(|arrival| arrival.write(&mut bytes));
                 found(&bytes)
             }
+            "lateness" => found(&serde_json::to_vec(&self.late_ns.take()).unwrap_or_default()),
             "trust" => {
                 let trust = serde_json::from_slice(body).map(Lesson::Trust).ok();
                 let taught = trust.is_some_and(|trust| self.lessons.send(trust).is_ok());
@@ -243,6 +300,10 @@ fn found(body: &[u8]) -> Answer {
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
     answer.extend(body);
     Answer::Bytes(answer)
+}
+
+fn delivery(request: &httparse::Request<'_, '_>) -> u64 {
+    hash(header(request, "x-kayle-delivery-id").as_bytes())
 }
 
 fn header<'a>(request: &httparse::Request<'_, 'a>, name: &str) -> &'a str {

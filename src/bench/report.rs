@@ -247,7 +247,7 @@ fn ranks(summary: &Summary) -> String {
     format!("p50 {p50_ms:.1}, p90 {p90_ms:.1}, p99 {p99_ms:.1}, max {max_ms:.1}")
 }
 
-fn shares(micros: &BTreeMap<&'static str, f64>) -> String {
+pub(super) fn shares(micros: &BTreeMap<&'static str, f64>) -> String {
     let each = micros.iter().map(|(who, micros)| format!("{who} {micros:.0}"));
     let all: f64 = micros.values().sum();
     format!("{}; all {all:.0}", each.collect::<Vec<_>>().join(", "))

@@ -11,6 +11,7 @@ use super::backlog;
 use super::database::{Place, Scratch};
 use super::driver::Driver;
 use super::finding::Finding;
+use super::history;
 use super::idle;
 use super::limit::{self, Limit, Task};
 use super::measured::Measured;
@@ -18,6 +19,7 @@ use super::phase::Field;
 use super::progress::Progress;
 use super::receiver::{Mood, Trust};
 use super::restart;
+use super::retries;
 use super::samples::Summary;
 use super::scenario::{Scenario, Settings, WINDOW};
 use super::stage::{Daemon, furnish};
@@ -138,7 +140,7 @@ pub(super) async fn play(
         label,
         progress,
     };
-    let (phases, finding) = play_phases(&mut field, scenario, settings).await?;
+    let (phases, finding) = play_phases(&mut field, database, scenario, settings).await?;
     let standing = field.receiver.standing().await?;
     let (account, expected) = (&field.account, field.expected());
     Ok(Run {
@@ -158,6 +160,7 @@ pub(super) async fn play(
 /// Plays the phases of a scenario, with what it does between them.
 async fn play_phases(
     field: &mut Field<'_>,
+    database: &Scratch,
     scenario: Scenario,
     settings: &Settings,
 ) -> Result<(Vec<Measured>, Option<Finding>)> {
@@ -175,6 +178,16 @@ async fn play_phases(
         (Scenario::Restart, [before]) => {
             let (measured, restart) = restart::play(field, before).await?;
             return Ok((vec![measured], Some(Finding::Restart(restart))));
+        }
+        (Scenario::Retries, [put_off]) => {
+            let retries = retries::play(field, put_off, settings.pending).await?;
+            return Ok((phases, Some(Finding::Retries(retries))));
+        }
+        (Scenario::History, [empty, filled, calm, cleaned]) => {
+            let (measured, history) =
+                history::play(field, database, [empty, filled, calm, cleaned], settings.past)
+                    .await?;
+            return Ok((measured, Some(Finding::History(history))));
         }
         (_, all) => {
             for phase in all {

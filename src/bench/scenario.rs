@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use hookseal_core::error::{Error, Result};
 use serde::Serialize;
 
+use super::history;
 use super::layout::{Audience, Crowd, Layout};
 use super::load::{Load, Phase, Rate};
 use super::receiver::Mood;
@@ -32,6 +33,12 @@ pub(crate) enum Scenario {
     Backlog,
     /// A steady rate to 100 endpoints, and the daemon killed in the middle of it
     Restart,
+    /// As many events a second as are possible, then twice as many: what is refused, and how
+    Overload,
+    /// A million deliveries wait for a retry, spread over an hour: what each costs, and how late it is
+    Retries,
+    /// Five million deliveries are over: what those of today notice of them, and of their removal
+    History,
 }
 
 /// What a user sets beside the scenario; none leaves it to the scenario.
@@ -51,8 +58,10 @@ pub(crate) struct Settings {
     pub(crate) hanging: Option<usize>,
     /// The part of all events that goes to them; as large as their part of the endpoints when none.
     pub(crate) hanging_share: Option<f64>,
-    /// Events that wait for one endpoint.
+    /// Events that wait: for one endpoint, or for a retry.
     pub(crate) pending: usize,
+    /// Events of the past.
+    pub(crate) past: usize,
     /// Bytes of an event's `data`.
     pub(crate) payload: usize,
 }
@@ -75,6 +84,12 @@ const RETRIES: usize = 50;
 const ALONE: Duration = Duration::from_secs(5);
 /// Connections that publish while the daemon is away: each asks for it again and again.
 const RESTART_CONNECTIONS: usize = 64;
+/// Connections that publish more than is possible: enough for those that wait beside those that are refused.
+const OVERLOAD_CONNECTIONS: usize = 4096;
+const TWICE: f64 = 2.0;
+const HALF: f64 = 0.5;
+/// Pauses between attempts where the receiver says when to come back, and a second retry is not to come at all.
+const PUT_OFF_ONCE: &str = "1s,12h,12h";
 /// Connections that publish one event to each endpoint.
 const IDLE_CONNECTIONS: usize = 64;
 /// Endpoints that hang.
@@ -94,7 +109,10 @@ impl Scenario {
             | Self::Paced
             | Self::Noisy
             | Self::Backlog
-            | Self::Restart => 30,
+            | Self::Restart
+            | Self::Overload
+            | Self::Retries
+            | Self::History => 30,
         }
     }
 
@@ -103,13 +121,16 @@ impl Scenario {
         match self {
             Self::Idle => vec![("HOOKSEAL_IDLE_AFTER", "1s".to_owned())],
             Self::Backlog => vec![("HOOKSEAL_RETRY_SCHEDULE", [RETRIED_AFTER; RETRIES].join(","))],
+            Self::Retries => vec![("HOOKSEAL_RETRY_SCHEDULE", PUT_OFF_ONCE.to_owned())],
+            Self::History => vec![(history::SETTING, history::LONG.to_owned())],
             Self::One
             | Self::Spread
             | Self::Fanout
             | Self::Batch
             | Self::Paced
             | Self::Noisy
-            | Self::Restart => Vec::new(),
+            | Self::Restart
+            | Self::Overload => Vec::new(),
         }
     }
 
@@ -117,7 +138,13 @@ impl Scenario {
     pub(crate) fn limit_seconds(self) -> u64 {
         match self {
             Self::One | Self::Spread | Self::Fanout | Self::Batch | Self::Paced => 10,
-            Self::Noisy | Self::Idle | Self::Backlog | Self::Restart => 0,
+            Self::Noisy
+            | Self::Idle
+            | Self::Backlog
+            | Self::Restart
+            | Self::Overload
+            | Self::Retries
+            | Self::History => 0,
         }
     }
 
@@ -132,7 +159,10 @@ impl Scenario {
             | Self::Batch
             | Self::Paced
             | Self::Idle
-            | Self::Backlog => 650.0,
+            | Self::Backlog
+            | Self::Overload
+            | Self::Retries
+            | Self::History => 650.0,
         }
     }
 
@@ -165,9 +195,13 @@ impl Scenario {
             Self::Idle   => (100_000, many, 0,       settings.window, Endpoint),
             Self::Backlog => (101,    few,  1,       settings.window, Endpoint),
             Self::Restart => (100,    few,  0,       settings.window, Endpoint),
+            Self::Overload => (100,   few,  0,       settings.window, Endpoint),
+            Self::Retries => (101,    few,  100,     settings.window, Endpoint),
+            Self::History => (1000,   few,  0,       settings.window, Endpoint),
         };
         let fickle_window = if self == Self::Backlog { opened } else { window };
         let endpoints = settings.endpoints.unwrap_or(endpoints);
+        let fickle = if self == Self::Retries { endpoints - 1 } else { fickle };
         let per_organization = per_organization.min(endpoints);
         let share = settings.hanging_share.unwrap_or(fickle as f64 / endpoints as f64);
         Layout {
@@ -226,6 +260,25 @@ impl Scenario {
                 let load = Load::Insistent { connections, rate: settings.rate };
                 vec![Phase { measured: measured / 2, ..phase("before the kill", load) }]
             }
+            Self::Overload => {
+                let connections = settings.connections.unwrap_or(OVERLOAD_CONNECTIONS);
+                let rate = Rate::ShareOfBefore(settings.share.unwrap_or(TWICE));
+                vec![full, phase("overload", Load::Open { connections, rate })]
+            }
+            Self::Retries => {
+                let batches =
+                    Load::Closed { connections: BATCH_CONNECTIONS, events_a_request: BATCH_EVENTS };
+                let fickle = Crowd::Fickle;
+                vec![Phase { to: fickle, of: fickle, ..phase("retries", batches) }]
+            }
+            Self::History => {
+                let steady = |name| {
+                    let rate = Rate::ShareOfBefore(settings.share.unwrap_or(HALF));
+                    phase(name, Load::Open { connections, rate })
+                };
+                let named = |name| Phase { name, ..full.clone() };
+                vec![named("empty"), named("filled"), steady("calm"), steady("beside the janitor")]
+            }
         }
     }
 }
@@ -244,6 +297,7 @@ mod tests {
         hanging: None,
         hanging_share: None,
         pending: 1000,
+        past: 1000,
         payload: 300,
     };
 
@@ -260,6 +314,9 @@ mod tests {
             (Scenario::Idle,   100_000, 0,      100,              None),
             (Scenario::Backlog, 101,    1,      10,               None),
             (Scenario::Restart, 100,    0,      10,               None),
+            (Scenario::Overload, 100,   0,      10,               None),
+            (Scenario::Retries, 101,    100,    10,               None),
+            (Scenario::History, 1000,   0,      10,               None),
         ] {
             let layout = scenario.layout(&UNSET);
             assert_eq!((layout.endpoints, layout.fickle, layout.per_organization, layout.window),

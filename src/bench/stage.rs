@@ -64,11 +64,21 @@ impl Daemon {
         Ok(Self { child, base, platform_key, http, directory, environment, peak_bytes: 0 })
     }
 
-    /// Kills it, starts it again on the same data and port, and answers how long it was not ready.
-    pub(super) async fn crash(&mut self) -> Result<Duration> {
+    /// Gives it another setting from its next start on.
+    pub(super) fn set(&mut self, name: &'static str, value: String) {
+        self.environment.retain(|(other, _)| *other != name);
+        self.environment.push((name, value));
+    }
+
+    /// Ends it by SIGKILL.
+    pub(super) fn kill(&mut self) -> Result<()> {
         self.peak_bytes = self.peak_bytes();
+        self.child.kill()
+    }
+
+    /// Starts it again on the same data and port, and answers how long it was not ready.
+    pub(super) async fn start_again(&mut self) -> Result<Duration> {
         let killed = Instant::now();
-        self.child.kill()?;
         loop {
             self.child = Child::start(DAEMON, COMMAND, &self.directory, &self.environment)?;
             match self.child.hear("listening on ", STARTS_WITHIN).await {

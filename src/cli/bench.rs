@@ -27,7 +27,8 @@ pub(super) struct BenchArgs {
     /// with `restart` half before the kill, half from it on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: Option<u64>,
-    /// Connections that publish; 512 unless set, 8 where each carries batches, 64 with `idle` and `restart`
+    /// Connections that publish; 512 unless set, 8 where each carries batches, 64 with `idle` and `restart`, 4096 with
+    /// `overload`
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     connections: Option<usize>,
     /// Endpoints; as many as the scenario has when left out
@@ -36,11 +37,12 @@ pub(super) struct BenchArgs {
     /// Attempts in flight to each endpoint, and in all where the limit is measured (256 unless set)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     window: Option<u32>,
-    /// Events a second where the rate is steady; 650 with `paced` and `backlog`, 2000 with
+    /// Events a second where the rate is fixed; 650 with `paced` and `backlog`, 2000 with
     /// `noisy`, 1000 with `restart` unless set
     #[arg(long, value_name = "R", value_parser = positive)]
     rate: Option<f64>,
-    /// The rate of `paced` as a part of the most that is possible, which is measured first
+    /// The rate of `paced`, `overload` (2 unless set) and `history` (0.5 unless set) as a part of the most that is
+    /// possible, which is measured first
     #[arg(long, value_name = "S", conflicts_with = "rate", value_parser = positive)]
     share: Option<f64>,
     /// Endpoints of `noisy` that hang in its second half; 10 unless set
@@ -50,9 +52,12 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "S", value_parser = part)]
     hanging_share: Option<f64>,
     /// Events that `backlog` has wait for one endpoint, whose receiver answers 503. Every pause between attempts is 5 s
-    /// there, so that all of them are due when the receiver is back
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = pending)]
+    /// there, so that all of them are due when the receiver is back. With `retries` those that wait for a retry
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = many)]
     pending: usize,
+    /// Events of the past that `history` has in the rows
+    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = many)]
+    past: usize,
     /// How often the measurement is repeated, each time on a fresh database
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     runs: usize,
@@ -73,7 +78,7 @@ fn at_least_one(text: &str) -> std::result::Result<usize, String> {
     number.ok_or_else(|| "expected an integer from 1 to 100000".to_owned())
 }
 
-fn pending(text: &str) -> std::result::Result<usize, String> {
+fn many(text: &str) -> std::result::Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=10_000_000).contains(number));
     number.ok_or_else(|| "expected an integer from 1 to 10000000".to_owned())
 }
@@ -106,6 +111,7 @@ pub(super) fn run(args: BenchArgs) -> Result<()> {
             hanging: args.hanging,
             hanging_share: args.hanging_share,
             pending: args.pending,
+            past: args.past,
             payload: args.payload,
         },
         limit_seconds: args.limit_seconds.unwrap_or(args.scenario.limit_seconds()),

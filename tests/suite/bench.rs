@@ -166,3 +166,49 @@ fn nothing_that_was_accepted_is_lost_when_the_daemon_is_killed() {
     let before = number(&json, "/runs/0/restart/accepted_before");
     assert!(number(&json, "/runs/0/accepted") > before + 40.0, "{json:#}");
 }
+
+#[test]
+fn more_than_is_possible_is_offered() {
+    let home = Home::new(&[]);
+    let arguments = ["overload", "--seconds", "2", "--connections", "64", "--endpoints", "4"];
+    let (ended, json) = bench(&home, &arguments);
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("deliveries/s under overload"), "{text}");
+    assert!(number(&json, "/runs/0/overload/ratio") > 0.0, "{json:#}");
+    let offered = number(&json, "/runs/0/phases/1/offered_per_second");
+    let possible = number(&json, "/runs/0/phases/0/events_per_second");
+    assert!((offered / possible - 2.0).abs() < 0.01, "{json:#}");
+    assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
+}
+
+#[test]
+fn retries_come_when_the_receiver_asked_for_them() {
+    let home = Home::new(&[]);
+    let arguments = ["retries", "--seconds", "4", "--endpoints", "5", "--pending", "5400"];
+    let (ended, json) = bench(&home, &arguments);
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("CPU of many to few"), "{text}");
+    let of = |half: &str, what: &str| number(&json, &format!("/runs/0/retries/{half}/{what}"));
+    for half in ["few", "many"] {
+        assert!(of(half, "retries") > 0.0 && of(half, "lateness/p50_ms") > 0.0, "{json:#}");
+        assert!(of(half, "early_ms") < 50.0, "{json:#}");
+    }
+    // One of eight was taken at once; what waited from the first half on waits still.
+    assert!(of("many", "scheduled") > 10.0 * of("few", "scheduled"), "{json:#}");
+}
+
+#[test]
+fn a_past_is_made_and_removed() {
+    let home = Home::new(&[]);
+    let arguments = ["history", "--seconds", "2", "--connections", "8", "--endpoints", "20"];
+    let (ended, json) = bench(&home, &[&arguments[..], &["--past", "3000"]].concat());
+    let text = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(ended.success && text.contains("the janitor"), "{text}");
+    for path in
+        ["seconds_to_ready", "deliveries_per_second/ratio", "janitor/deliveries_per_second/ratio"]
+    {
+        assert!(number(&json, &format!("/runs/0/history/{path}")) > 0.0, "{path}: {json:#}");
+    }
+    assert_eq!(number(&json, "/runs/0/history/removed"), 3000.0, "{json:#}");
+    assert_eq!(number(&json, "/runs/0/missing"), 0.0, "{json:#}");
+}
