@@ -16,6 +16,7 @@ use hookseal_core::id::{DeliveryId, EndpointId, Minter, OrganizationId};
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{Archive as _, DeliveryFilter, Dispatch, HandOver};
 use hookseal_core::shard::Shards;
+use hookseal_core::time::Timestamp;
 use sea_orm::{ConnectionTrait as _, Database, DbBackend};
 
 const DELIVERIES: usize = 1_000_000;
@@ -29,7 +30,7 @@ struct Nobody;
 
 #[async_trait::async_trait]
 impl Dispatch for Nobody {
-    async fn reserve(&self, _: &EndpointId, _: usize) -> Option<Reservation> {
+    async fn reserve(&self, _: &EndpointId, _: usize, _: Timestamp) -> Option<Reservation> {
         None
     }
 

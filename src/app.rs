@@ -376,6 +376,7 @@ impl Daemon {
             rules,
         }));
         actix::spawn(replacer::run(intake.clone(), switchboard.clone()));
+        actix::spawn(forget_unused(intake.clone(), config.idle_after));
         let api = Data::new(Api {
             graphql: hookseal_graphql::schema(admin.clone(), intake.clone(), config.introspection),
             admin,
@@ -469,6 +470,14 @@ fn session_verifier(config: &Config) -> Result<SessionVerifier> {
 }
 
 /// Writes the counts of requests every now and then.
+/// Has what is kept at hand follow who is active.
+async fn forget_unused(intake: Arc<Intake>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        intake.forget_unused();
+    }
+}
+
 async fn flush_counts(api: Data<Api>) {
     loop {
         tokio::time::sleep(COUNTS_EVERY).await;

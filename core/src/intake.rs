@@ -2,7 +2,6 @@
 //! accepted, and never is the plaintext anywhere but in memory. What tests an endpoint and what
 //! replaces a withdrawn event comes in the same way.
 
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
 use crate::access::Caller;
@@ -12,12 +11,14 @@ use crate::delivery::{Delivery, Progress};
 use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, Event, EventWithDeliveries, Publication, PublishFields};
 use crate::id::{EndpointId, EventId, Minter, OrganizationId, PrivacyRequestId};
-use crate::limits::{AUDIENCES_CACHED, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED};
+use crate::limits::{AUDIENCES_CACHED, PLACE_PATIENCE, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED};
 use crate::ports::{
     Acceptance, Accepted, Audience, Clock, DeliveryRules, Dispatch, Idempotency, Member,
     NewDelivery, Sealer, SessionPart, Store, Vault,
 };
 use crate::privacy::{Owed, PrivacyRequest, WithdrawalFields, WithdrawalState};
+use crate::recent::Recent;
+use crate::time::Timestamp;
 
 /// How often a publish seals again because the audience changed under it.
 const STALE_ROUNDS: usize = 5;
@@ -50,7 +51,7 @@ pub struct Intake {
     minter: Arc<Minter>,
     catalogue: Arc<Catalogue>,
     rules: DeliveryRules,
-    audiences: Mutex<lru::LruCache<OrganizationId, Arc<Audience>>>,
+    audiences: Mutex<Recent<OrganizationId, Arc<Audience>>>,
     memory: Arc<Budget>,
 }
 
@@ -84,7 +85,6 @@ pub struct IntakeParts {
 impl Intake {
     /// An intake over its ports.
     pub fn new(parts: IntakeParts) -> Self {
-        let cached = NonZeroUsize::new(AUDIENCES_CACHED).expect("the bound is not zero");
         Self {
             store: parts.store,
             sealer: parts.sealer,
@@ -94,9 +94,16 @@ impl Intake {
             minter: parts.minter,
             catalogue: parts.catalogue,
             rules: parts.rules,
-            audiences: Mutex::new(lru::LruCache::new(cached)),
+            audiences: Mutex::new(Recent::new(AUDIENCES_CACHED)),
             memory: Budget::new(SEALED_BYTES_UNCOMMITTED),
         }
+    }
+
+    /// Forgets what it keeps at hand of organizations and keys that had no event since this was done last: memory
+    /// follows who is active, not who there is.
+    pub fn forget_unused(&self) {
+        self.audiences.lock().expect("no panic under this lock").age();
+        self.sealer.forget_unused();
     }
 
     /// Accepts one event. The answer is the event with its deliveries as they were committed; the
@@ -329,8 +336,7 @@ impl Intake {
     }
 
     async fn cached_audience(&self, organization: &OrganizationId) -> Result<Arc<Audience>> {
-        let cached =
-            self.audiences.lock().expect("no panic under this lock").get(organization).cloned();
+        let cached = self.audiences.lock().expect("no panic under this lock").get(organization);
         match cached {
             // The accept transaction compares the version, so that a stale one costs a round.
             Some(audience) if !audience.frozen => Ok(audience),
@@ -348,7 +354,7 @@ impl Intake {
                 Ok(audience)
             }
             None => {
-                cache.pop(organization);
+                cache.remove(organization);
                 Err(Error::NotFound(Thing::Organization))
             }
         }
@@ -372,9 +378,10 @@ impl Intake {
             created_at: now,
         };
         let plaintext = publication.plaintext(&event.id);
+        let until = now.plus(PLACE_PATIENCE);
         let mut deliveries = Vec::with_capacity(recipients.len());
         for member in recipients {
-            deliveries.push(self.seal_for(member, &event, &plaintext).await);
+            deliveries.push(self.seal_for(member, &event, &plaintext, until).await);
         }
         let answer = EventWithDeliveries {
             event: event.clone(),
@@ -406,7 +413,13 @@ impl Intake {
         (acceptance, answer)
     }
 
-    async fn seal_for(&self, member: &Member, event: &Event, plaintext: &[u8]) -> NewDelivery {
+    async fn seal_for(
+        &self,
+        member: &Member,
+        event: &Event,
+        plaintext: &[u8],
+        until: Timestamp,
+    ) -> NewDelivery {
         let now = event.created_at;
         let endpoint = &member.endpoint;
         let (progress, sealed) = match &member.key {
@@ -420,7 +433,7 @@ impl Intake {
             },
         };
         let reservation = match &sealed {
-            Some(sealed) => self.dispatch.reserve(&endpoint.id, sealed.len()).await,
+            Some(sealed) => self.dispatch.reserve(&endpoint.id, sealed.len(), until).await,
             None => None,
         };
         let progress = match &reservation {

@@ -34,6 +34,7 @@ pub mod pace;
 pub mod page;
 pub mod ports;
 pub mod privacy;
+pub mod recent;
 pub mod retention;
 pub mod retry;
 pub mod shard;

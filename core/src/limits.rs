@@ -73,6 +73,9 @@ pub const SCHEDULE_HORIZON: Duration = Duration::from_secs(60);
 /// Organizations whose endpoints and keys intake remembers.
 pub const AUDIENCES_CACHED: usize = 4096;
 
+/// How long a publish waits for places that come free at once, at all of its endpoints together.
+pub const PLACE_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Writes that wait for the ledger; one more is refused.
 pub const LEDGER_QUEUE: usize = 8192;
 /// Rows of one ledger transaction.

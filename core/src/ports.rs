@@ -54,6 +54,9 @@ pub trait Sealer: Send + Sync {
 
     /// The compact JWE of `plaintext` for `key`.
     fn seal(&self, key: &EncryptionKey, plaintext: &[u8]) -> Result<Bytes, SealFault>;
+
+    /// Forgets what it keeps of keys that were not sealed to since this was done last.
+    fn forget_unused(&self);
 }
 
 /// A secret in memory, which no debug output shows.
@@ -775,9 +778,14 @@ pub struct HandOver {
 #[async_trait]
 pub trait Dispatch: Send + Sync {
     /// A place with `endpoint`, if its actor is here and lends one; `bytes` of payload are kept in memory
-    /// until the attempt starts. Where places come free faster than they are asked for it waits for one, for
-    /// a moment at most: what goes by way of the rows instead costs more, and would go on to.
-    async fn reserve(&self, endpoint: &EndpointId, bytes: usize) -> Option<Reservation>;
+    /// until the attempt starts. Where places come free faster than they are asked for it waits for one, until
+    /// that instant at most: what goes by way of the rows instead costs more, and would go on to.
+    async fn reserve(
+        &self,
+        endpoint: &EndpointId,
+        bytes: usize,
+        until: Timestamp,
+    ) -> Option<Reservation>;
     /// Passes committed deliveries on.
     fn hand_over(&self, deliveries: Vec<HandOver>);
     /// An endpoint's settings changed.

@@ -19,6 +19,7 @@ use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::limits::{RESERVED_BYTES, SCHEDULE_ENTRIES, SEALED_BYTES_IN_MEMORY};
 use hookseal_core::ports::{Claimed, Clock, Dispatch, Due, HandOver, Ownership};
 use hookseal_core::shard::Shards;
+use hookseal_core::time::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
@@ -26,9 +27,6 @@ use super::endpoint::{
     Cargo, Deliver, EndpointActor, Enqueue, LookIntoRows, Reconfigure, Revoke, Snapshot,
 };
 use super::supervisor::{Start, Supervisor};
-
-/// How long a publish waits for a place that comes free at once.
-const PLACE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How to reach one endpoint's actor. Shared, never cloned: each clone of an address has a place of
 /// its own in the mailbox beyond its bound.
@@ -242,7 +240,12 @@ struct Mail {
 
 #[async_trait]
 impl Dispatch for Switchboard {
-    async fn reserve(&self, endpoint: &EndpointId, bytes: usize) -> Option<Reservation> {
+    async fn reserve(
+        &self,
+        endpoint: &EndpointId,
+        bytes: usize,
+        until: Timestamp,
+    ) -> Option<Reservation> {
         if bytes > RESERVED_BYTES || self.closed.load(Ordering::Acquire) {
             return None;
         }
@@ -265,7 +268,8 @@ impl Dispatch for Switchboard {
                         }
                     }
                 };
-                tokio::time::timeout(PLACE_PATIENCE, freed).await.ok()?
+                let patience = until.since(self.clock.now());
+                tokio::time::timeout(patience, freed).await.ok()?
             }
         };
         Some(place.holding(memory))

@@ -1,16 +1,15 @@
 //! Compact JWE to the receiver's key: RSA-OAEP-256 and A256GCM (contract 6.1), over josekit.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hookseal_core::id::KeyId;
 use hookseal_core::key::{ALGORITHM, EncryptionKey, PublicJwk};
 use hookseal_core::ports::{SealFault, Sealer};
+use hookseal_core::recent::Recent;
 use josekit::jwe::alg::rsaes::RsaesJweEncrypter;
 use josekit::jwe::{JweHeader, RSA_OAEP_256, serialize_compact};
 use josekit::jwk::Jwk;
-use lru::LruCache;
 use parking_lot::Mutex;
 
 /// Parsed keys that are kept: parsing costs as much as sealing.
@@ -23,7 +22,7 @@ struct Encrypter {
 
 /// Seals payloads, with parsed keys kept.
 pub struct JoseSealer {
-    encrypters: Mutex<LruCache<KeyId, Arc<Encrypter>>>,
+    encrypters: Mutex<Recent<KeyId, Arc<Encrypter>>>,
 }
 
 impl std::fmt::Debug for JoseSealer {
@@ -34,15 +33,14 @@ impl std::fmt::Debug for JoseSealer {
 
 impl Default for JoseSealer {
     fn default() -> Self {
-        let cached = NonZeroUsize::new(ENCRYPTERS_CACHED).expect("the bound is not zero");
-        Self { encrypters: Mutex::new(LruCache::new(cached)) }
+        Self { encrypters: Mutex::new(Recent::new(ENCRYPTERS_CACHED)) }
     }
 }
 
 impl JoseSealer {
     fn encrypter(&self, key: &EncryptionKey) -> Result<Arc<Encrypter>, SealFault> {
         if let Some(encrypter) = self.encrypters.lock().get(&key.id) {
-            return Ok(encrypter.clone());
+            return Ok(encrypter);
         }
         let encrypter = Arc::new(parse(&key.jwk, &key.key_id)?);
         self.encrypters.lock().put(key.id.clone(), encrypter.clone());
@@ -80,6 +78,10 @@ impl Sealer for JoseSealer {
 
     fn seal(&self, key: &EncryptionKey, plaintext: &[u8]) -> Result<Bytes, SealFault> {
         encrypt(&*self.encrypter(key)?, plaintext)
+    }
+
+    fn forget_unused(&self) {
+        self.encrypters.lock().age();
     }
 }
 

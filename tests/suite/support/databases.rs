@@ -8,6 +8,7 @@ use hookseal_core::gate::Reservation;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::ports::{Dispatch, HandOver};
 use hookseal_core::shard::Shards;
+use hookseal_core::time::Timestamp;
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, Database};
 
@@ -30,7 +31,7 @@ pub struct Recorder {
 
 #[async_trait::async_trait]
 impl Dispatch for Recorder {
-    async fn reserve(&self, _: &EndpointId, _: usize) -> Option<Reservation> {
+    async fn reserve(&self, _: &EndpointId, _: usize, _: Timestamp) -> Option<Reservation> {
         None
     }
 

@@ -1,0 +1,95 @@
+//! What was asked for lately: bounded in number, and forgotten once nobody asks for it any more.
+//!
+//! Two generations: what is asked for moves into the younger one, and what is left in the older one goes when the
+//! younger takes its place. That is as good as an order by last use, and costs one look-up.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Values by key, as many as its bound at the most.
+#[derive(Debug)]
+pub struct Recent<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    /// Of each generation.
+    bound: usize,
+}
+
+impl<K: Eq + Hash, V: Clone> Recent<K, V> {
+    /// An empty one that keeps `bound` values, an even number.
+    pub fn new(bound: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), bound: (bound / 2).max(1) }
+    }
+
+    /// The value under `key`, which counts as asked for.
+    pub fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(value) = self.young.get(key) {
+            return Some(value.clone());
+        }
+        let (key, value) = self.old.remove_entry(key)?;
+        self.put(key, value.clone());
+        Some(value)
+    }
+
+    /// Keeps `value` under `key`.
+    pub fn put(&mut self, key: K, value: V) {
+        if self.young.len() >= self.bound {
+            self.age();
+        }
+        self.young.insert(key, value);
+    }
+
+    /// Forgets the value under `key`.
+    pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
+    /// Forgets what was not asked for since this was done last.
+    pub fn age(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_stays_and_the_rest_goes() {
+        let mut recent = Recent::new(4);
+        for key in ["a", "b"] {
+            recent.put(key, 1);
+        }
+        recent.age();
+        assert_eq!(recent.get("a"), Some(1));
+        recent.age();
+        assert_eq!((recent.get("a"), recent.get("b")), (Some(1), None));
+        recent.age();
+        recent.age();
+        assert_eq!(recent.get("a"), None);
+        recent.put("c", 1);
+        recent.age();
+        recent.put("c", 2);
+        recent.remove("c");
+        assert_eq!(recent.get("c"), None);
+    }
+
+    #[test]
+    fn no_more_are_kept_than_the_bound() {
+        let mut recent = Recent::new(4);
+        for key in 0..100 {
+            recent.put(key, key);
+            assert!(recent.young.len() + recent.old.len() <= 4);
+            assert_eq!(recent.get(&key), Some(key));
+        }
+        assert_eq!((recent.get(&99), recent.get(&90)), (Some(99), None));
+    }
+}
