@@ -25,7 +25,7 @@ fn is_known(label: &str, value: &str, routes: &BTreeSet<String>) -> bool {
         "status" => value.len() == 3 && value.parse::<u16>().is_ok(),
         "route" => value == "unknown" || routes.contains(value),
         "code" => value.chars().all(|c| c.is_ascii_uppercase() || c == '_'),
-        "result" => ["delivered", "answered", "connection", "timeout"].contains(&value),
+        "result" => ["delivered", "answered", "connect", "timeout"].contains(&value),
         _ => false,
     }
 }
@@ -73,7 +73,7 @@ fn labels_name_no_tenant_host_or_thing() {
             assert!(!text.contains(told), "{told}");
         }
         let has = |label: &str, value: &str| seen.contains(&(label.to_owned(), value.to_owned()));
-        ["delivered", "answered", "connection"].iter().all(|result| has("result", result))
+        ["delivered", "answered", "connect"].iter().all(|result| has("result", result))
             && has("route", "unknown")
             && has("method", "other")
             && has("code", "BAD_REQUEST")
