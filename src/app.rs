@@ -1,16 +1,14 @@
 //! The composition root: wires ports to adapters, starts everything, drains it again.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::Data;
-use actix_web::{App, HttpServer};
 use hookseal_core::admin::{Admin, AdminParts};
 use hookseal_core::cluster::{Cluster, NodeCard};
 use hookseal_core::error::{Error, Result};
@@ -41,6 +39,7 @@ use crate::crypto::session::SessionVerifier;
 use crate::crypto::vault::{KeyVault, MasterKey};
 use crate::feed::memory::MemoryFeed;
 use crate::feed::redis::{RedisFeed, Writers};
+use crate::listener;
 use crate::metrics;
 use crate::ownership::{Holdings, Sole};
 use crate::schedule::memory::MemorySchedule;
@@ -52,10 +51,6 @@ use crate::throttle::redis::RedisThrottle;
 const RELEASE_BATCH: usize = 500;
 /// How often the counts of requests are written.
 const COUNTS_EVERY: Duration = Duration::from_secs(5);
-/// By how much threads that take requests stand back behind those that deliver.
-const WORKER_NICENESS: i32 = 10;
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 2048;
 
 /// Rows and keys, opened: what commands work with that need no running daemon.
 pub struct Foundation {
@@ -273,8 +268,8 @@ impl Daemon {
     /// data or a wrong master key; [`Error::Unavailable`] of what could not be reached.
     pub async fn start(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self> {
         // Bound before anything is touched: a port that is taken must cost nobody a claim.
-        let listener = TcpListener::bind(config.listen)
-            .map_err(|_| Error::invalid("listen", "an address that can be bound"))?;
+        let listener = listener::bind(config.listen)?;
+        let tls = config.certificate.clone().map(listener::tls_config).transpose()?;
         let sessions = session_verifier(config)?;
         let database_lock = lock_database(config)?;
         metrics::register();
@@ -394,10 +389,11 @@ impl Daemon {
             lives: Lives::default(),
             introspection: config.introspection,
             development: config.dev,
+            secure: config.certificate.is_some(),
             known_keys,
         });
         actix::spawn(flush_counts(api.clone()));
-        let (address, server) = serve(config, listener, api.clone(), cores)?;
+        let server = listener::serve(config, listener, api.clone(), tls, cores)?;
         let handle = server.handle();
         let served = actix::spawn(server);
         Ok(Self {
@@ -500,44 +496,6 @@ async fn release_all(store: &dyn Store, now: Timestamp) -> Result<()> {
             return Ok(());
         }
     }
-}
-
-/// Lets other threads go before this one. What is accepted goes before what would be: where publishers could
-/// outrun deliveries, these would pile up in the rows, and each would cost more than it has to.
-fn make_way() {
-    // Of a thread on Linux; elsewhere it would be the whole process.
-    if cfg!(target_os = "linux") {
-        // Refused, it is as it was.
-        let _ = rustix::process::setpriority_process(None, WORKER_NICENESS);
-    }
-}
-
-fn serve(
-    config: &Config,
-    listener: TcpListener,
-    api: Data<Api>,
-    workers: usize,
-) -> Result<(SocketAddr, actix_web::dev::Server)> {
-    let origins = config.sessions.origins.clone();
-    let server = HttpServer::new(move || {
-        make_way();
-        App::new()
-            .app_data(api.clone())
-            .configure(api::configure)
-            .wrap(from_fn(api::timed))
-            .wrap(Condition::new(!origins.is_empty(), api::cors(&origins)))
-            .wrap(api::security_headers())
-    })
-    .workers(workers)
-    .backlog(BACKLOG)
-    .client_request_timeout(Duration::from_secs(10))
-    .shutdown_timeout(config.drain_timeout.as_secs().max(1))
-    .disable_signals()
-    .listen(listener)
-    .map_err(|error| Error::unavailable("the listener", error))?;
-    let address = server.addrs().first().copied();
-    let address = address.ok_or(Error::Broken { what: "the listener", source: None })?;
-    Ok((address, server.run()))
 }
 
 #[cfg(test)]

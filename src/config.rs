@@ -11,11 +11,12 @@ use std::time::Duration;
 use hookseal_core::admin::Quotas;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::event::{Catalogue, EventType};
-use hookseal_core::limits::REQUESTS_PER_MINUTE;
+use hookseal_core::limits::{CONNECTIONS, REQUESTS_PER_MINUTE};
 use hookseal_core::ports::Secret;
 use hookseal_core::retry::{RetrySchedule, parse_duration};
 use hookseal_core::target::{Network, TargetRules};
 
+use crate::listener::CertificateFiles;
 use crate::redis_link::{self, RedisLink};
 
 /// The file that is read when it is there.
@@ -83,6 +84,10 @@ fn origin(text: &str) -> Option<String> {
 pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// What the API shows to those who speak TLS with it; without, it speaks none.
+    pub certificate: Option<CertificateFiles>,
+    /// Connections to the API at once; what is beyond waits to be accepted.
+    pub connections: usize,
     /// Where the embedded database and the made master key are.
     pub data_dir: PathBuf,
     /// Another database than the embedded one.
@@ -165,6 +170,8 @@ impl Config {
             listen: settings
                 .take("listen", "an address such as 127.0.0.1:8787", |v| v.parse().ok())?
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8787))),
+            certificate: settings.certificate()?,
+            connections: settings.count("connections", CONNECTIONS)?,
             data_dir: settings
                 .text("data_dir")
                 .map_or_else(|| "./hookseal-data".into(), PathBuf::from),
@@ -327,6 +334,21 @@ impl Settings {
         Ok(count.unwrap_or(default))
     }
 
+    fn certificate(&mut self) -> Result<Option<CertificateFiles>> {
+        match (self.text("tls_cert_file"), self.text("tls_key_file")) {
+            (None, None) => Ok(None),
+            (Some(chain), Some(key)) => {
+                Ok(Some(CertificateFiles { chain: chain.into(), key: key.into() }))
+            }
+            (Some(_), None) => {
+                Err(Error::invalid("tls_key_file", "a file, since tls_cert_file is set"))
+            }
+            (None, Some(_)) => {
+                Err(Error::invalid("tls_cert_file", "a file, since tls_key_file is set"))
+            }
+        }
+    }
+
     fn catalogue(&mut self) -> Result<Catalogue> {
         self.event_types.take().map_or_else(|| Ok(Catalogue::default()), Catalogue::new)
     }
@@ -393,6 +415,7 @@ mod tests {
             ("endpoints_per_organization", "0"),
             ("allow_targets",              "10.0.0.0"),
             ("requests_per_minute",        "0"),
+            ("connections",                "0"),
             ("session_cookie",             "a=b"),
             ("dashboard_origins",          "https://a.example/path"),
             ("dashboard_origins",          "ftp://a.example"),
@@ -406,6 +429,13 @@ mod tests {
             }
         }
         assert!(read("listen = ", &[]).is_err());
+        for (set, missing) in [("tls_cert_file", "tls_key_file"), ("tls_key_file", "tls_cert_file")]
+        {
+            match read("", &[(set, "x.pem")]) {
+                Err(Error::Invalid { field, .. }) => assert_eq!(field, missing),
+                other => panic!("expected {missing} at fault: {other:?}"),
+            }
+        }
     }
 
     #[test]

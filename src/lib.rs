@@ -13,6 +13,7 @@ pub mod courier;
 pub mod crypto;
 pub mod demo;
 pub mod feed;
+pub mod listener;
 pub mod metrics;
 pub mod ownership;
 pub mod redis_link;

@@ -99,6 +99,8 @@ pub const TALLIES_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
 /// Longest span of time that statistics are asked for.
 pub const STATISTICS_SPAN: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Connections to the API unless the setting says otherwise; what is beyond waits to be accepted.
+pub const CONNECTIONS: usize = 32_768;
 /// Connections that watch at once; one more is refused.
 pub const LIVE_CONNECTIONS: usize = 16_384;
 /// Operations that one WebSocket runs at once.
@@ -119,6 +121,8 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 const _: () = assert!(STATISTICS_SPAN.as_secs() < TALLIES_KEPT.as_secs());
 const _: () = assert!(PAGE <= PAGE_MAX);
+// Those who watch leave as many for those who ask.
+const _: () = assert!(2 * LIVE_CONNECTIONS <= CONNECTIONS);
 const _: () = assert!(WINDOW <= WINDOW_MAX && WINDOW_MAX <= LANE_QUEUE);
 const _: () = assert!(WINDOW_MAX + CLAIMED_AHEAD < ENDPOINT_MAILBOX);
 const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);

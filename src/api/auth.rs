@@ -112,7 +112,8 @@ impl Api {
         };
         let origin = origin.to_str().unwrap_or_default();
         let here = request.connection_info();
-        let ours = origin == format!("{}://{}", here.scheme(), here.host());
+        let scheme = if self.secure { "https" } else { here.scheme() };
+        let ours = origin == format!("{scheme}://{}", here.host());
         if ours || self.origins.iter().any(|known| known == origin) {
             Ok(())
         } else {

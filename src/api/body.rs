@@ -18,8 +18,10 @@ use serde_json::value::RawValue;
 use super::Api;
 use super::envelope::{ApiError, Fault};
 
-/// How long a body may take to arrive.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(30);
+/// How long a body may take to arrive, in all …
+const ARRIVES_WITHIN: Duration = Duration::from_secs(15);
+/// … and how long nothing of it may come.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(5);
 
 /// A body of at most `LIMIT` bytes and its sender. A stranger's is not read.
 #[derive(Debug)]
@@ -56,7 +58,9 @@ impl<const LIMIT: usize> FromRequest for Body<LIMIT> {
 
 async fn read<const LIMIT: usize>(mut payload: Payload) -> Result<Bytes, ApiError> {
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
+    loop {
+        let next = tokio::time::timeout(GOES_ON_WITHIN, payload.next()).await;
+        let Some(chunk) = next.map_err(|_| Fault::SlowBody)? else { break };
         let chunk = chunk.map_err(|_| Error::invalid("body", "a whole body"))?;
         if bytes.len() + chunk.len() > LIMIT {
             return Err(ApiError::too_large(LIMIT));

@@ -90,6 +90,8 @@ pub struct Api {
     pub introspection: bool,
     /// Whether this is a developer's daemon.
     pub development: bool,
+    /// Whether callers speak TLS with this process.
+    pub secure: bool,
     /// Keys that were found lately.
     pub known_keys: Arc<KnownKeys>,
 }

@@ -390,9 +390,9 @@ async fn unknown_path(request: HttpRequest, api: Data<Api>) -> Result<HttpRespon
     Err(Fault::UnknownPath.into())
 }
 
-/// The headers that every answer carries (contract 2.1).
-pub fn security_headers() -> DefaultHeaders {
-    DefaultHeaders::new()
+/// The headers that every answer carries (contract 2.1), over TLS or not.
+pub fn security_headers(secure: bool) -> DefaultHeaders {
+    let headers = DefaultHeaders::new()
         .add((
             "Content-Security-Policy",
             "base-uri 'self'; frame-ancestors 'none'; object-src 'none'",
@@ -400,7 +400,11 @@ pub fn security_headers() -> DefaultHeaders {
         .add(("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"))
         .add(("Referrer-Policy", "strict-origin-when-cross-origin"))
         .add(("X-Content-Type-Options", "nosniff"))
-        .add(("X-Frame-Options", "DENY"))
+        .add(("X-Frame-Options", "DENY"));
+    if !secure {
+        return headers;
+    }
+    headers.add(("Strict-Transport-Security", "max-age=31536000; includeSubDomains"))
 }
 
 /// What dashboards of these origins may ask from a browser.

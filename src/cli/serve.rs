@@ -20,7 +20,8 @@ pub(super) fn run(config: &Config) -> Result<()> {
         if let Some(key) = &daemon.first_platform_key {
             println!("platform key (shown once): {}", key.expose());
         }
-        println!("listening on http://{}", daemon.address);
+        let scheme = if config.certificate.is_some() { "https" } else { "http" };
+        println!("listening on {scheme}://{}", daemon.address);
         tracing::info!(address = %daemon.address, "listening");
         tokio::select! {
             _ = terminate.recv() => {}

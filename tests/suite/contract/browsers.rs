@@ -59,6 +59,11 @@ pub fn facts(world: &World) -> Vec<Fact<'_>> {
                 assert!(lists(&answer, "vary", "origin"), "{answer:?}");
             }
         }),
+        fact("2.1 what the dashboard may is asked for every ten minutes", move || {
+            let answer = asked_first(world, ORIGIN, "PATCH");
+            assert_eq!(answer.header("access-control-max-age"), Some("600"), "{answer:?}");
+            assert!(lists(&answer, "vary", "origin"), "{answer:?}");
+        }),
         fact("2.1 the dashboard may read errors", move || {
             for ask in [get("/v1/nothing"), get(ENDPOINTS).by(&world.nobody)] {
                 let answer = ask.with(("origin", ORIGIN)).send(world);

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod certificates;
 pub mod daemon;
 pub mod databases;
 pub mod host;
@@ -8,3 +9,4 @@ pub mod redis;
 pub mod rows;
 pub mod sessions;
 pub mod socket;
+pub mod wire;

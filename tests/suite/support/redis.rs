@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hookseal::redis_link::RedisLink;
 
+use super::certificates::self_signed;
 use super::daemon::wait;
 use super::host::host;
 
@@ -36,28 +37,7 @@ impl Redis {
     /// One that speaks TLS, too; its URL for that, and the certificate to know it by.
     pub fn start_with_tls() -> (Self, String, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
-        let [certificate, key] =
-            ["certificate.pem", "key.pem"].map(|name| directory.path().join(name));
-        let made = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-            ])
-            .args(["-subj", "/CN=Redis", "-addext", "subjectAltName=IP:127.0.0.1"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .arg("-out")
-            .arg(&certificate)
-            .arg("-keyout")
-            .arg(&key)
-            .stderr(Stdio::null())
-            .status()
-            .expect("openssl is installed: run the tests by tests/run.sh");
-        assert!(made.success());
+        let (certificate, key) = self_signed(directory.path(), "redis");
         let port = free_port().to_string();
         let [certificate_file, key_file] = [&certificate, &key].map(|file| file.to_str().unwrap());
         let arguments = [

@@ -30,6 +30,16 @@ pub struct Socket {
 impl Socket {
     /// Opens a socket with these headers, or answers the status that it was refused with.
     pub fn open(base: &str, protocol: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        Self::open_by(awc::Client::new, base, protocol, headers)
+    }
+
+    /// The same by a client of the caller's.
+    pub fn open_by(
+        client: impl FnOnce() -> awc::Client + Send + 'static,
+        base: &str,
+        protocol: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, u16> {
         let url = format!("{}/graphql", base.replacen("http", "ws", 1));
         let headers: Vec<_> =
             headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -39,7 +49,7 @@ impl Socket {
         let protocol = protocol.to_owned();
         std::thread::spawn(move || {
             let work = async move {
-                let mut request = awc::Client::new().ws(url).protocols([protocol]);
+                let mut request = client().ws(url).protocols([protocol]);
                 for (name, value) in headers {
                     request = request.header(name, value);
                 }
