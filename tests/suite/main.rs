@@ -31,6 +31,7 @@ mod ownership;
 mod parity;
 mod recovery;
 mod restart;
+mod rotation;
 mod schedule;
 mod statistics;
 mod store;
