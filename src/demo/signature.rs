@@ -8,7 +8,7 @@ const TOLERANCE_SECONDS: u64 = 300;
 
 /// Whether `header` holds for `body` under `secret` at `now`, in seconds since the epoch. While a
 /// secret is rotated there are two signatures, and either will do.
-pub fn verify(secret: &str, header: &str, body: &[u8], now: i64) -> bool {
+pub(super) fn verify(secret: &str, header: &str, body: &[u8], now: i64) -> bool {
     let mut parts = header.split(',');
     let Some(t) = parts.next().and_then(|part| part.strip_prefix("t=")) else { return false };
     let Ok(seconds) = t.parse::<i64>() else { return false };
