@@ -18,6 +18,7 @@ use hookseal_core::delivery::Delivery;
 use hookseal_core::limits::ANSWER_BYTES;
 use hookseal_core::outcome::{ErrorKind, Outcome, parse_retry_after};
 use hookseal_core::ports::Secret;
+use hookseal_core::rotation::still_signs;
 use hookseal_core::target::TargetRules;
 use hookseal_core::time::Timestamp;
 
@@ -46,6 +47,8 @@ pub struct Address {
     /// None where nothing may be sent to.
     target: Option<Uri>,
     signer: Signer,
+    /// The secret before, and until when it signs, too.
+    previous: Option<(Signer, Timestamp)>,
 }
 
 impl Address {
@@ -53,7 +56,18 @@ impl Address {
     pub fn new(rules: &TargetRules, url: &str, secret: Secret) -> Self {
         let judged = rules.judge_url(url).ok();
         let target = judged.and_then(|url| url.as_str().parse().ok());
-        Self { target, signer: Signer::new(&secret) }
+        Self { target, signer: Signer::new(&secret), previous: None }
+    }
+
+    /// Has the secret before sign, too, until then.
+    pub fn also_signs(&mut self, previous: &Secret, until: Timestamp) {
+        self.previous = Some((Signer::new(previous), until));
+    }
+
+    /// The signature of what is sent at `now`.
+    fn sign(&self, sealed: &[u8], now: Timestamp) -> String {
+        let previous = self.previous.as_ref().filter(|(_, until)| still_signs(*until, now));
+        self.signer.sign_beside(previous.map(|(signer, _)| signer), wall_seconds(), sealed)
     }
 }
 
@@ -112,7 +126,7 @@ impl Courier {
         let Some(target) = &address.target else {
             return Outcome::Faulted(ErrorKind::TargetBlocked);
         };
-        let signature = address.signer.sign(wall_seconds(), &sealed);
+        let signature = address.sign(&sealed, now);
         let exchange = self.exchange(target.clone(), delivery, sealed, signature, now);
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(outcome)) => outcome,

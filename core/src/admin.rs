@@ -22,9 +22,10 @@ use crate::limits::{ENDPOINTS, KEYS, STATISTICS_SPAN};
 use crate::page::{Page, PageRequest};
 use crate::ports::{
     AuditFilter, Clock, DeliveryFilter, Destination, EndpointFilter, EventFilter, Feed,
-    Idempotency, Inserted, Requeue, Rights, Sealer, Secret, Store, Vault,
+    Idempotency, Inserted, Requeue, Rights, Sealer, Secret, SecretColumn, Store, Vault,
 };
 use crate::retry::RetrySchedule;
+use crate::rotation::GracePeriod;
 use crate::statistics::{Scope, Span, Statistics};
 use crate::target::TargetRules;
 use crate::time::Timestamp;
@@ -363,20 +364,22 @@ impl Admin {
             parts.clock.now(),
         )?;
         let secret = Secret::new(parts.minter.signing_secret());
-        let locked_secret = parts.vault.lock(organization, &endpoint.id, &secret);
+        let locked_secret =
+            parts.vault.lock(organization, &endpoint.id, SecretColumn::Current, &secret);
         // Some carry a secret in their query.
         let url = endpoint.url.split('?').next();
         let metadata = described(json!({ "url": url, "enabled": endpoint.enabled }));
         let action = Action::EndpointCreated;
         let entry = self.entry_of(caller, organization, action, endpoint.id.as_str(), metadata);
         let fingerprint = idempotency.as_ref().map(|given| given.fingerprint.clone());
-        let new = Destination { endpoint: endpoint.clone(), locked_secret };
+        let new =
+            Destination { endpoint: endpoint.clone(), locked_secret, locked_previous_secret: None };
         match parts.store.insert_endpoint(new, idempotency, parts.quotas.endpoints, entry).await? {
             Inserted::New => Ok((endpoint, secret)),
             Inserted::Repeated { first, fingerprint: stored }
                 if fingerprint.as_ref() == Some(&stored) =>
             {
-                let Destination { endpoint, locked_secret } = *first;
+                let Destination { endpoint, locked_secret, .. } = *first;
                 // Shown to its maker once more; of one that has changed since only to who may see it.
                 if endpoint.revision > 1 {
                     caller.revealer()?;
@@ -385,7 +388,9 @@ impl Admin {
                 let target = endpoint.id.as_str();
                 let entry = self.entry_of(caller, organization, action, target, Map::new());
                 parts.store.record(entry).await?;
-                let secret = parts.vault.unlock(organization, &endpoint.id, &locked_secret)?;
+                let current = SecretColumn::Current;
+                let secret =
+                    parts.vault.unlock(organization, &endpoint.id, current, &locked_secret)?;
                 Ok((endpoint, secret))
             }
             Inserted::Repeated { .. } => Err(Error::Conflict(Conflict::IdempotencyKeyReused)),
@@ -429,11 +434,13 @@ impl Admin {
         let action = Action::EndpointUpdated;
         let entry = self.entry_of(caller, organization, action, id.as_str(), metadata);
         let now = entry.created_at;
-        let change = Box::new(move |endpoint: Endpoint| match known {
-            Some(known) if !known.contains(&endpoint.revision) => {
+        let change = Box::new(move |found: Destination| match known {
+            Some(known) if !known.contains(&found.endpoint.revision) => {
                 Err(Error::PreconditionFailed(Thing::Endpoint))
             }
-            Some(_) | None => Ok(change.apply(endpoint, now)),
+            Some(_) | None => {
+                Ok(Destination { endpoint: change.apply(found.endpoint, now), ..found })
+            }
         });
         let changed = self.parts.store.change_endpoint(organization, id, change, entry).await?;
         changed.ok_or(Error::NotFound(Thing::Endpoint))
@@ -492,26 +499,46 @@ impl Admin {
         if found.endpoint.organization_id != *organization {
             return Err(Error::NotFound(Thing::Endpoint));
         }
-        let secret = self.parts.vault.unlock(organization, id, &found.locked_secret)?;
+        let current = SecretColumn::Current;
+        let secret = self.parts.vault.unlock(organization, id, current, &found.locked_secret)?;
         let action = Action::SecretRevealed;
         let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
         self.parts.store.record(entry).await?;
         Ok(secret)
     }
 
-    /// Gives an endpoint a new signing secret; every later attempt is signed with it.
-    pub async fn rotate_secret(&self, caller: &Caller, id: &EndpointId) -> Result<Secret> {
+    /// Gives an endpoint a new signing secret; every later attempt is signed with it, and for
+    /// `grace_period_seconds` with the one before as well.
+    pub async fn rotate_secret(
+        &self,
+        caller: &Caller,
+        id: &EndpointId,
+        grace_period_seconds: Option<i64>,
+    ) -> Result<Secret> {
         let organization = caller.writer()?;
+        let grace = GracePeriod::judge(grace_period_seconds)?;
         let parts = &self.parts;
         let secret = Secret::new(parts.minter.signing_secret());
-        let locked = parts.vault.lock(organization, id, &secret);
+        let locked_secret = parts.vault.lock(organization, id, SecretColumn::Current, &secret);
         let action = Action::SecretRotated;
-        let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
-        if parts.store.replace_secret(organization, id, &locked, entry).await? {
-            Ok(secret)
-        } else {
-            Err(Error::NotFound(Thing::Endpoint))
-        }
+        let metadata = described(json!({ "grace_period_seconds": grace.seconds() }));
+        let entry = self.entry_of(caller, organization, action, id.as_str(), metadata);
+        let now = entry.created_at;
+        let (vault, owner, endpoint) = (parts.vault.clone(), organization.clone(), id.clone());
+        let change = Box::new(move |found: Destination| {
+            let until = grace.until(now);
+            // Without a grace period it is not opened: a rotation mends what cannot be.
+            let keep = || {
+                let current = SecretColumn::Current;
+                let before = vault.unlock(&owner, &endpoint, current, &found.locked_secret)?;
+                Ok(vault.lock(&owner, &endpoint, SecretColumn::Previous, &before))
+            };
+            let locked_previous_secret = until.map(|_| keep()).transpose()?;
+            let endpoint = found.endpoint.rotated(until, now);
+            Ok(Destination { endpoint, locked_secret, locked_previous_secret })
+        });
+        let changed = parts.store.change_endpoint(organization, id, change, entry).await?;
+        changed.map(|_| secret).ok_or(Error::NotFound(Thing::Endpoint))
     }
 
     /// Makes a key the endpoint's only active one, or inactive. What is sealed stays as it is.

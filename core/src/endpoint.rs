@@ -33,6 +33,9 @@ pub struct Endpoint {
     pub max_in_flight: Option<u32>,
     /// Attempts started per second at most, when limited.
     pub rate_limit_per_second: Option<u32>,
+    /// Until when the signing secret before the current one signs, too; none when there is none.
+    #[serde(default)]
+    pub previous_secret_until: Option<Timestamp>,
     /// Raised by every change, so that a caller can tell whether it is as he knows it.
     pub revision: i64,
     /// When it was made.
@@ -116,6 +119,7 @@ impl EndpointFields {
             retention: RetentionHours::default(),
             max_in_flight: None,
             rate_limit_per_second: None,
+            previous_secret_until: None,
             revision: 0,
             created_at: now,
             updated_at: now,

@@ -5,7 +5,7 @@
 //! 1. Words: [`time`], [`id`], [`event`], [`endpoint`], [`key`], [`access`], [`page`], [`limits`],
 //!    [`error`].
 //! 2. Policy: [`delivery`] (the machine), [`outcome`], [`retry`], [`retention`], [`lane`] with its
-//!    [`breaker`], [`pace`], [`gate`] and [`budget`], [`shard`], [`target`].
+//!    [`breaker`], [`pace`], [`gate`] and [`budget`], [`shard`], [`target`], [`rotation`].
 //! 3. What is told to those who watch: [`feed`], kept in [`order`] by tickets; [`watch`]; and what it comes to, [`statistics`],
 //!    [`cluster`].
 //! 4. Use cases over [`ports`]: [`intake`], [`admin`].
@@ -37,6 +37,7 @@ pub mod privacy;
 pub mod recent;
 pub mod retention;
 pub mod retry;
+pub mod rotation;
 pub mod shard;
 pub mod statistics;
 pub mod target;

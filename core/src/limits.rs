@@ -36,6 +36,9 @@ pub const ENDPOINTS: usize = 50;
 /// Encryption keys of an endpoint unless the setting says otherwise.
 pub const KEYS: usize = 20;
 
+/// Longest time that a replaced signing secret goes on signing.
+pub const GRACE_PERIOD_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Requests a minute of one API key or dashboard user unless the setting says otherwise.
 pub const REQUESTS_PER_MINUTE: usize = 600;
 /// Most failed checks that a withdrawal may tell of.

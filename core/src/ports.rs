@@ -81,17 +81,42 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// Which of an endpoint's secrets: each is bound to its own column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretColumn {
+    /// The one that signs and is shown.
+    Current,
+    /// The one before it, while it signs, too.
+    Previous,
+}
+
+impl SecretColumn {
+    /// The column as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "signing_secret",
+            Self::Previous => "previous_signing_secret",
+        }
+    }
+}
+
 /// Secrets at rest, and keyed hashes.
 pub trait Vault: Send + Sync {
-    /// Encrypts an endpoint's signing secret, bound to its organization and row.
-    fn lock(&self, organization: &OrganizationId, endpoint: &EndpointId, secret: &Secret)
-    -> String;
+    /// Encrypts an endpoint's signing secret, bound to its organization, row and column.
+    fn lock(
+        &self,
+        organization: &OrganizationId,
+        endpoint: &EndpointId,
+        column: SecretColumn,
+        secret: &Secret,
+    ) -> String;
 
-    /// Decrypts what [`Vault::lock`] made for the same row.
+    /// Decrypts what [`Vault::lock`] made for the same place.
     fn unlock(
         &self,
         organization: &OrganizationId,
         endpoint: &EndpointId,
+        column: SecretColumn,
         locked: &str,
     ) -> Result<Secret>;
 
@@ -129,6 +154,8 @@ pub struct Destination {
     pub endpoint: Endpoint,
     /// The locked signing secret.
     pub locked_secret: String,
+    /// The one before it, until [`Endpoint::previous_secret_until`].
+    pub locked_previous_secret: Option<String>,
 }
 
 /// The caller's key against doubling, and what it was used for.
@@ -399,12 +426,12 @@ pub trait Endpoints: Send + Sync {
         filter: &EndpointFilter,
         page: &PageRequest,
     ) -> Result<Page<Endpoint>>;
-    /// Reads, changes and writes one endpoint in one transaction.
+    /// Reads, changes and writes one endpoint and its secrets in one transaction.
     async fn change_endpoint(
         &self,
         organization: &OrganizationId,
         id: &EndpointId,
-        change: Change<Endpoint>,
+        change: Change<Destination>,
         entry: AuditEntry,
     ) -> Result<Option<Endpoint>>;
     /// Deletes one endpoint: it vanishes, its secret and its keys' JWKs are erased, and what is
@@ -413,15 +440,6 @@ pub trait Endpoints: Send + Sync {
         &self,
         organization: &OrganizationId,
         id: &EndpointId,
-        entry: AuditEntry,
-    ) -> Result<bool>;
-
-    /// Replaces the locked signing secret of one endpoint; answers whether there is one.
-    async fn replace_secret(
-        &self,
-        organization: &OrganizationId,
-        id: &EndpointId,
-        locked_secret: &str,
         entry: AuditEntry,
     ) -> Result<bool>;
 
@@ -674,6 +692,8 @@ pub trait Upkeep: Send + Sync {
     async fn purge_deleted_organizations(&self, now: Timestamp, limit: usize) -> Result<usize>;
     /// Removes entries of the audit log that tell of sessions and were made before `before`.
     async fn purge_audit(&self, before: Timestamp, limit: usize) -> Result<usize>;
+    /// Forgets signing secrets that were replaced and sign no more; answers how many.
+    async fn forget_previous_secrets(&self, now: Timestamp, limit: usize) -> Result<usize>;
     /// Scrubs payloads whose time is over; answers how many were looked at.
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize>;
     /// Removes events accepted before `before` that hold no payload any more, with all that

@@ -143,6 +143,11 @@ impl TargetRules {
                 if host == "localhost" {
                     return if self.development { Ok(url) } else { Err(UrlFault::Loopback) };
                 }
+                // The parser lets more through than any name has or any request can carry.
+                let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+                if !host.bytes().all(named) {
+                    return Err(UrlFault::Malformed);
+                }
                 if !host.contains('.') || RESERVED_SUFFIXES.iter().any(|s| host.ends_with(s)) {
                     return Err(UrlFault::ReservedHostname);
                 }
@@ -281,6 +286,9 @@ mod tests {
         check("https://?x@example.com/",        Some(Malformed),         Some(Malformed));
         check("https://exa\tmple.com/",         Some(Malformed),         Some(Malformed));
         check("https:\\\\example.com/",         Some(Malformed),         Some(Malformed));
+        check("https://exa\"mple.com/",         Some(Malformed),         Some(Malformed));
+        check("https://exa{mple}.com/",         Some(Malformed),         Some(Malformed));
+        check("https://exa_mple.b\u{fc}cher.com", None,                   None);
         check("",                               Some(Malformed),         Some(Malformed));
         check(&format!("https://e.com/{}", "a".repeat(2048)), Some(TooLong), Some(TooLong));
     }

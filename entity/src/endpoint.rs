@@ -29,6 +29,10 @@ pub struct Model {
     pub rate_limit_per_second: Option<i64>,
     /// Locked by the vault.
     pub signing_secret: String,
+    /// The one before it, locked by the vault, while it still signs.
+    pub previous_signing_secret: Option<String>,
+    /// When that one ends.
+    pub previous_secret_until_ms: Option<i64>,
     /// Raised by every change.
     pub revision: i64,
     /// Key against doubling that it was made with.

@@ -14,6 +14,7 @@ mod subscription;
 
 use std::sync::Arc;
 
+use async_graphql::SchemaBuilder;
 use async_graphql::http::GraphiQLSource;
 use hookseal_core::admin::Admin;
 use hookseal_core::intake::Intake;
@@ -39,15 +40,19 @@ pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 /// The schema over the use cases. Each request carries its [`hookseal_core::access::Caller`] and its
 /// [`batches()`] as data; `introspection` lets it ask for the schema itself.
 pub fn schema(admin: Arc<Admin>, intake: Arc<Intake>, introspection: bool) -> Schema {
-    let builder = Schema::build(Query, Mutation, Subscription)
-        .data(admin)
-        .data(intake)
+    let builder = bounded().data(admin).data(intake);
+    if introspection { builder.finish() } else { builder.disable_introspection().finish() }
+}
+
+/// The schema with all its bounds and no use case: it judges any document, and answers nothing but what
+/// the schema itself is.
+pub fn bounded() -> SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query, Mutation, Subscription)
         .limit_depth(DEPTH)
         .limit_recursive_depth(DEPTH)
         .limit_complexity(COMPLEXITY)
         .disable_suggestions()
-        .extension(Hardening);
-    if introspection { builder.finish() } else { builder.disable_introspection().finish() }
+        .extension(Hardening)
 }
 
 /// A page to try the schema at `path` on. It loads its scripts from a public host.

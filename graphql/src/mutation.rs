@@ -156,12 +156,17 @@ impl Mutation {
         &self,
         context: &Context<'_>,
         endpoint_id: ID,
+        #[graphql(
+            desc = "Seconds that the secret before goes on signing beside the new one, 0 to 604,800; 0 when left out."
+        )]
+        grace_period_seconds: Option<i64>,
         #[graphql(desc = "Whose; for the platform only.")] organization_id: Option<ID>,
     ) -> Result<Payload<SigningSecret>> {
         let caller = caller(context, organization_id)?;
         let admin = admin(context)?;
         let rotate = async {
-            admin.rotate_secret(&caller, &EndpointId::parse("endpointId", &endpoint_id)?).await
+            let id = EndpointId::parse("endpointId", &endpoint_id)?;
+            admin.rotate_secret(&caller, &id, grace_period_seconds).await
         };
         payload(rotate.await, |secret| SigningSecret {
             endpoint_id: endpoint_id.clone(),

@@ -479,6 +479,11 @@ impl Endpoint {
         self.0.rate_limit_per_second
     }
 
+    /// Until when the signing secret before the current one signs, too.
+    async fn previous_secret_until(&self) -> Option<DateTime> {
+        self.0.previous_secret_until.map(Into::into)
+    }
+
     /// When it was made, RFC 3339 in UTC.
     async fn created_at(&self) -> DateTime {
         self.0.created_at.into()

@@ -118,6 +118,10 @@ impl Actor for Janitor {
         self.every(CLAIMS_EVERY, "claims of the ended", Turn::OfOne, release, context);
         let sweep = |tools: Tools| async move { tools.store.sweep(tools.clock.now(), BATCH).await };
         self.every(SWEEP_EVERY, "expired payloads", Turn::OfOne, sweep, context);
+        let forget = |tools: Tools| async move {
+            tools.store.forget_previous_secrets(tools.clock.now(), BATCH).await
+        };
+        self.every(SWEEP_EVERY, "previous secrets", Turn::OfOne, forget, context);
         let history = self.history;
         let purge = move |tools: Tools| async move {
             let now = tools.clock.now();

@@ -85,6 +85,11 @@ impl<const LIMIT: usize> Body<LIMIT> {
         Ok(object(&self.bytes)?)
     }
 
+    /// The same where no body at all stands for the defaults.
+    pub(super) fn object_if_any<T: DeserializeOwned + Default>(&self) -> Result<T, ApiError> {
+        if self.bytes.is_empty() { Ok(T::default()) } else { self.object() }
+    }
+
     /// The body as a JSON array of at most `most` items, each still to be read.
     pub(super) fn array(&self, most: usize) -> Result<Vec<Box<RawValue>>, ApiError> {
         self.must_be_json()?;

@@ -166,13 +166,26 @@ pub(super) async fn reveal(
     Ok(shown(&id, &secret))
 }
 
+/// How a signing secret is replaced.
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Rotation")]
+pub(super) struct Rotation {
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "schema::GracePeriod")]
+    grace_period_seconds: Option<Whole>,
+}
+
 pub(super) async fn rotate(
-    Writer(caller): Writer,
     api: Data<Api>,
     id: Path<String>,
+    body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
+    let caller = &body.caller;
+    caller.writer()?;
     let id = EndpointId::parse("endpoint_id", &id)?;
-    let secret = api.admin.rotate_secret(&caller, &id).await?;
+    let Rotation { grace_period_seconds } = body.object_if_any()?;
+    let grace = grace_period_seconds.map(i64::from);
+    let secret = api.admin.rotate_secret(caller, &id, grace).await?;
     Ok(shown(&id, &secret))
 }
 

@@ -126,6 +126,7 @@ pub(super) struct Operation {
     right: Right,
     parameters: Vec<Parameter>,
     body: Option<SchemaOf>,
+    body_may_lack: bool,
     answer: Answer,
     /// Statuses that it answers beside those that follow from its shape.
     refusals: Vec<StatusCode>,
@@ -175,6 +176,7 @@ impl Operation {
             right: Right::Anyone,
             parameters: Vec::new(),
             body: None,
+            body_may_lack: false,
             answer,
             refusals: Vec::new(),
             tagged: false,
@@ -191,6 +193,12 @@ impl Operation {
     pub(super) fn reads<T: JsonSchema>(mut self) -> Self {
         self.body = Some(schema_of::<T>);
         self
+    }
+
+    /// The same where the body may be left out.
+    pub(super) fn may_read<T: JsonSchema>(mut self) -> Self {
+        self.body_may_lack = true;
+        self.reads::<T>()
     }
 
     /// It takes further parameters.
@@ -377,7 +385,7 @@ fn described(
     });
     if let Some(body) = operation.body {
         described["requestBody"] = json!({
-            "required": true,
+            "required": !operation.body_may_lack,
             "content": { "application/json": { "schema": body(read) } },
         });
     }

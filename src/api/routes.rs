@@ -129,7 +129,8 @@ fn integrators() -> Vec<PathRoutes> {
         on("/v1/webhooks/endpoints/{endpoint_id}/signing-secret/rotate").post(
             endpoints::rotate,
             one::<endpoints::SigningSecret<'_>>("rotateSigningSecret", "Replace a signing secret")
-                .by(Writer),
+                .by(Writer)
+                .may_read::<endpoints::Rotation>(),
         ),
         on("/v1/webhooks/endpoints/{endpoint_id}/test").post(
             endpoints::test,

@@ -87,6 +87,11 @@ schemas! {
         "type": ["integer", "null"], "minimum": 1, "maximum": 10000,
         "description": "Attempts started per second; null for no limit.",
     }),
+    /// How long a replaced secret signs.
+    GracePeriod => json!({
+        "type": "integer", "minimum": 0, "maximum": 604_800,
+        "description": "Seconds that the secret before goes on signing beside the new one; 0 when left out.",
+    }),
     /// Where a delivery stands.
     StatusWord => one_of(Status::ALL.map(Status::as_str)),
     /// Why a payload is kept or gone.

@@ -159,6 +159,8 @@ pub(super) struct EndpointView<'a> {
     undelivered_payload_retention_hours: u16,
     max_in_flight: Option<u32>,
     rate_limit_per_second: Option<u32>,
+    #[schemars(with = "Option<schema::DateTime>")]
+    previous_secret_until: Option<Timestamp>,
     #[schemars(with = "schema::DateTime")]
     created_at: Timestamp,
     #[schemars(with = "schema::DateTime")]
@@ -179,6 +181,7 @@ pub(super) fn endpoint(endpoint: &Endpoint) -> EndpointView<'_> {
         undelivered_payload_retention_hours: endpoint.retention.hours(),
         max_in_flight: endpoint.max_in_flight,
         rate_limit_per_second: endpoint.rate_limit_per_second,
+        previous_secret_until: endpoint.previous_secret_until,
         created_at: endpoint.created_at,
         updated_at: endpoint.updated_at,
         disabled_at: endpoint.disabled_at,

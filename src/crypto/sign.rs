@@ -44,16 +44,28 @@ impl Signer {
 
     /// The value of `X-Kayle-Signature`: `t=<unix seconds>,v1=<64 hex digits>`.
     pub fn sign(&self, unix_seconds: i64, body: &[u8]) -> String {
+        self.sign_beside(None, unix_seconds, body)
+    }
+
+    /// The same with one `v1` more, of the secret before this one, while that still signs.
+    pub(crate) fn sign_beside(
+        &self,
+        previous: Option<&Self>,
+        unix_seconds: i64,
+        body: &[u8],
+    ) -> String {
         let t = unix_seconds.to_string();
-        let mut mac = self.0.clone();
-        mac.update(t.as_bytes());
-        mac.update(b".");
-        mac.update(body);
-        let mut signature = String::with_capacity(t.len() + 70);
+        let mut signature = String::with_capacity(t.len() + 140);
         signature.push_str("t=");
         signature.push_str(&t);
-        signature.push_str(",v1=");
-        push_hex(&mut signature, mac);
+        for Self(keyed) in [Some(self), previous].into_iter().flatten() {
+            let mut mac = keyed.clone();
+            mac.update(t.as_bytes());
+            mac.update(b".");
+            mac.update(body);
+            signature.push_str(",v1=");
+            push_hex(&mut signature, mac);
+        }
         signature
     }
 }
@@ -69,5 +81,15 @@ mod tests {
                 .sign(1_742_404_800, b"encrypted-payload"),
             "t=1742404800,v1=4e4a7ec092b53b027f0b504e4f1c0383af4dc960d2a869d9961d50586f46105b"
         );
+    }
+
+    #[test]
+    fn both_secrets_sign_the_same_bytes_the_newer_first() {
+        let signer = |secret| Signer::new(&Secret::new(secret));
+        let (new, old) = (signer("whsec_new"), signer("whsec_old"));
+        let alone = |signer: &Signer| signer.sign(1_742_404_800, b"sealed");
+        let old_v1 = alone(&old).split_once(",").expect("t first").1.to_owned();
+        let both = new.sign_beside(Some(&old), 1_742_404_800, b"sealed");
+        assert_eq!(both, format!("{},{old_v1}", alone(&new)));
     }
 }

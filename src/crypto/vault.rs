@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{EndpointId, OrganizationId};
-use hookseal_core::ports::{Clock, Entropy, Secret, Vault};
+use hookseal_core::ports::{Clock, Entropy, Secret, SecretColumn, Vault};
 use zeroize::Zeroizing;
 
 use super::SystemEntropy;
@@ -181,8 +181,12 @@ fn binding(id: &str, purpose: &str) -> String {
     format!("data_keys/{id}/{purpose}")
 }
 
-fn secret_binding(organization: &OrganizationId, endpoint: &EndpointId) -> String {
-    format!("{organization}/endpoints/{endpoint}/signing_secret")
+fn secret_binding(
+    organization: &OrganizationId,
+    endpoint: &EndpointId,
+    column: SecretColumn,
+) -> String {
+    format!("{organization}/endpoints/{endpoint}/{}", column.as_str())
 }
 
 impl Vault for KeyVault {
@@ -190,9 +194,10 @@ impl Vault for KeyVault {
         &self,
         organization: &OrganizationId,
         endpoint: &EndpointId,
+        column: SecretColumn,
         secret: &Secret,
     ) -> String {
-        let bound_to = secret_binding(organization, endpoint);
+        let bound_to = secret_binding(organization, endpoint, column);
         lock(&self.secrets.bytes, &self.secrets.id, &bound_to, secret.expose().as_bytes())
     }
 
@@ -200,9 +205,10 @@ impl Vault for KeyVault {
         &self,
         organization: &OrganizationId,
         endpoint: &EndpointId,
+        column: SecretColumn,
         locked: &str,
     ) -> Result<Secret> {
-        let bound_to = secret_binding(organization, endpoint);
+        let bound_to = secret_binding(organization, endpoint, column);
         let plaintext = unlock(&self.secrets.bytes, &bound_to, locked)
             .ok_or(broken("a stored signing secret"))?;
         let text =
@@ -233,21 +239,24 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_opens_only_in_its_own_row() {
+    fn a_secret_opens_only_in_its_own_place() {
         let vault = vault();
         let ((org, endpoint), (other_org, other_endpoint)) = (owner(1), owner(2));
-        let locked = vault.lock(&org, &endpoint, &Secret::new("whsec_x"));
+        let current = SecretColumn::Current;
+        let locked = vault.lock(&org, &endpoint, current, &Secret::new("whsec_x"));
         assert!(locked.starts_with("dk_s.") && !locked.contains("whsec"));
-        assert_eq!(vault.unlock(&org, &endpoint, &locked).expect("opens").expose(), "whsec_x");
-        assert!(vault.unlock(&other_org, &endpoint, &locked).is_err());
-        assert!(vault.unlock(&org, &other_endpoint, &locked).is_err());
+        let opened = vault.unlock(&org, &endpoint, current, &locked);
+        assert_eq!(opened.expect("opens").expose(), "whsec_x");
+        assert!(vault.unlock(&other_org, &endpoint, current, &locked).is_err());
+        assert!(vault.unlock(&org, &other_endpoint, current, &locked).is_err());
+        assert!(vault.unlock(&org, &endpoint, SecretColumn::Previous, &locked).is_err());
         let mut forged = locked.clone();
         forged.replace_range(
             locked.len() - 2..locked.len() - 1,
             if locked.ends_with("AA") { "B" } else { "A" },
         );
-        assert!(forged == locked || vault.unlock(&org, &endpoint, &forged).is_err());
-        assert!(vault.unlock(&org, &endpoint, "garbage").is_err());
+        assert!(forged == locked || vault.unlock(&org, &endpoint, current, &forged).is_err());
+        assert!(vault.unlock(&org, &endpoint, current, "garbage").is_err());
     }
 
     #[test]

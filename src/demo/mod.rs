@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub mod receiver;
 mod report;
+mod signature;
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};

@@ -11,18 +11,14 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data, PayloadConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use hmac::{Hmac, KeyInit, Mac};
 use josekit::jwe::alg::rsaes::RsaesJweDecrypter;
 use josekit::jwe::{RSA_OAEP_256, deserialize_compact};
 use josekit::jwk::{Jwk, KeyPair};
 use parking_lot::Mutex;
 use serde_json::Value;
-use sha2::Sha256;
 
+use super::signature;
 use crate::clock::wall_seconds;
-
-/// How far a signature's time may be from the receiver's (contract 5.3).
-const TOLERANCE_SECONDS: i64 = 300;
 
 /// What the receiver answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,20 +322,5 @@ fn mood(delivery_id: &str, attempt: u32) -> u64 {
 
 /// Whether `header`, an `X-Kayle-Signature`, holds for `body` under `secret`, and is of now.
 pub fn verify(secret: &str, header: &str, body: &[u8]) -> bool {
-    let Some((t, v1)) = header.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")) else {
-        return false;
-    };
-    let Ok(seconds) = t.parse::<i64>() else { return false };
-    if (wall_seconds() - seconds).abs() > TOLERANCE_SECONDS {
-        return false;
-    }
-    let digits: Option<Vec<u8>> = (0..v1.len())
-        .step_by(2)
-        .map(|i| v1.get(i..i + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-        .collect();
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
-    mac.update(t.as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    digits.is_some_and(|digits| mac.verify_slice(&digits).is_ok())
+    signature::verify(secret, header, body, wall_seconds())
 }

@@ -41,7 +41,8 @@ pub(super) async fn erase_endpoints(
 ) -> Result<(), Failure> {
     use encryption_key::Column::{DisabledAtMs, EndpointId, IsActive, Jwk};
     use endpoint::Column::{
-        DeletedAtMs, Enabled, Fingerprint, Id, IdempotencyKey, Revision, SigningSecret, UpdatedAtMs,
+        DeletedAtMs, Enabled, Fingerprint, Id, IdempotencyKey, PreviousSecretUntilMs,
+        PreviousSigningSecret, Revision, SigningSecret, UpdatedAtMs,
     };
     endpoint::Entity::update_many()
         .col_expr(DeletedAtMs, Expr::value(now.as_ms()))
@@ -49,6 +50,8 @@ pub(super) async fn erase_endpoints(
         .col_expr(Revision, Expr::col(Revision).add(1))
         .col_expr(Enabled, Expr::value(false))
         .col_expr(SigningSecret, Expr::value(""))
+        .col_expr(PreviousSigningSecret, Expr::value(Option::<String>::None))
+        .col_expr(PreviousSecretUntilMs, Expr::value(Option::<i64>::None))
         .col_expr(IdempotencyKey, Expr::value(Option::<String>::None))
         .col_expr(Fingerprint, Expr::value(Option::<String>::None))
         .filter(Id.is_in(ids))

@@ -102,6 +102,7 @@ pub(super) fn endpoint(row: endpoint::Model) -> Result<Endpoint> {
         retention: RetentionHours::new(row.retention_hours).ok_or(broken(what))?,
         max_in_flight: small(row.max_in_flight).map_err(|_| broken(what))?,
         rate_limit_per_second: small(row.rate_limit_per_second).map_err(|_| broken(what))?,
+        previous_secret_until: instant(row.previous_secret_until_ms),
         revision: row.revision,
         created_at: Timestamp::from_ms(row.created_at_ms),
         updated_at: Timestamp::from_ms(row.updated_at_ms),
@@ -111,11 +112,12 @@ pub(super) fn endpoint(row: endpoint::Model) -> Result<Endpoint> {
 
 pub(super) fn destination(row: endpoint::Model) -> Result<Destination> {
     let locked_secret = row.signing_secret.clone();
-    Ok(Destination { endpoint: endpoint(row)?, locked_secret })
+    let locked_previous_secret = row.previous_signing_secret.clone();
+    Ok(Destination { endpoint: endpoint(row)?, locked_secret, locked_previous_secret })
 }
 
 pub(super) fn endpoint_row(
-    Destination { endpoint, locked_secret }: &Destination,
+    Destination { endpoint, locked_secret, locked_previous_secret }: &Destination,
     idempotency: Option<&Idempotency>,
 ) -> endpoint::Model {
     endpoint::Model {
@@ -130,6 +132,8 @@ pub(super) fn endpoint_row(
         max_in_flight: endpoint.max_in_flight.map(i64::from),
         rate_limit_per_second: endpoint.rate_limit_per_second.map(i64::from),
         signing_secret: locked_secret.clone(),
+        previous_signing_secret: locked_previous_secret.clone(),
+        previous_secret_until_ms: ms(endpoint.previous_secret_until),
         revision: endpoint.revision,
         idempotency_key: idempotency.map(|given| given.key.clone()),
         fingerprint: idempotency.map(|given| given.fingerprint.clone()),

@@ -182,6 +182,30 @@ impl Upkeep for SqlStore {
         .await
     }
 
+    async fn forget_previous_secrets(&self, now: Timestamp, limit: usize) -> Result<usize> {
+        use endpoint::Column::{Id, PreviousSecretUntilMs, PreviousSigningSecret};
+        let db = self.writer();
+        self.run(async move {
+            let ended = Query::select()
+                .column(Id)
+                .from(endpoint::Entity)
+                .and_where(Expr::col(PreviousSecretUntilMs).lte(now.as_ms()))
+                .limit(limit as u64)
+                .to_owned();
+            // No change of settings: whoever signs has judged it by its time already.
+            let forgotten = endpoint::Entity::update_many()
+                .col_expr(PreviousSigningSecret, Expr::value(Option::<String>::None))
+                .col_expr(PreviousSecretUntilMs, Expr::value(Option::<i64>::None))
+                .filter(Id.in_subquery(ended))
+                // One that was rotated again meanwhile.
+                .filter(PreviousSecretUntilMs.lte(now.as_ms()))
+                .exec(&db)
+                .await?;
+            Ok(forgotten.rows_affected as usize)
+        })
+        .await
+    }
+
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize> {
         use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
         let (db, herald) = (self.writer(), self.herald.clone());

@@ -148,6 +148,30 @@ fn a_key_rotated_at_one_node_seals_the_next_publish_at_another() {
 }
 
 #[test]
+fn a_secret_rotated_with_overlap_at_one_node_signs_at_the_others() {
+    let nodes = Nodes::start(2, &[]);
+    let tenants = nodes.tenants();
+    let receiver = Receiver::start(Behaviour::Answer(204));
+    // Of several endpoints each node speaks for some.
+    let endpoints: Vec<_> = (0..6).map(|_| tenants[0].register(&receiver, json!({}))).collect();
+    for (round, grace_period_seconds, signatures) in [(0, 3600, 2), (1, 0, 1)] {
+        for endpoint in &endpoints {
+            let path = format!("/v1/webhooks/endpoints/{endpoint}/signing-secret/rotate");
+            let body = json!({ "grace_period_seconds": grace_period_seconds });
+            tenants[round].caller.post(&path, body).ok();
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        let before = receiver.arrived();
+        publish(&tenants, &round.to_string(), 2);
+        wait(SOON, "the deliveries", || receiver.arrived() >= before + 12);
+        for arrival in &receiver.arrivals()[before..] {
+            let header = arrival.raw.headers.iter().find(|(name, _)| name == "x-kayle-signature");
+            assert_eq!(header.unwrap().1.matches(",v1=").count(), signatures);
+        }
+    }
+}
+
+#[test]
 fn settings_changed_at_one_node_hold_at_the_others_within_a_second() {
     // One receiver knows one secret; what it answers to the others does not matter.
     let nodes = Nodes::start(2, &[("HOOKSEAL_RETRY_SCHEDULE", "none")]);

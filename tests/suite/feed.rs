@@ -47,6 +47,7 @@ fn endpoint(id: &str) -> Endpoint {
         retention: Default::default(),
         max_in_flight: None,
         rate_limit_per_second: None,
+        previous_secret_until: None,
         revision: 1,
         created_at: Timestamp::from_ms(0),
         updated_at: Timestamp::from_ms(0),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::Home;
 
-fn captured() -> (Value, Value) {
+/// A request, what is to come of it, and the secret that signed it beside the endpoint's first.
+fn captured() -> (Value, Value, Value) {
     let home = Home::new(&[]);
     let daemon = home.start();
     let tenant = daemon.tenant();
@@ -23,6 +24,8 @@ fn captured() -> (Value, Value) {
         "jwk": receiver.public_jwk,
     });
     tenant.caller.post(&format!("/v1/webhooks/endpoints/{id}/keys"), key).ok();
+    let path = format!("/v1/webhooks/endpoints/{id}/signing-secret/rotate");
+    let rotated = tenant.caller.post(&path, json!({ "grace_period_seconds": 3600 })).ok();
     let event = tenant.publish("vs_1", json!({ "claims": { "given_names": "Zoë 🦭" } }));
     tenant.settle(Duration::from_secs(20));
     let arrival = receiver.arrivals().remove(0);
@@ -44,7 +47,7 @@ fn captured() -> (Value, Value) {
             "type": "verification.session.succeeded",
         },
     });
-    (request, expected)
+    (request, expected, rotated["signing_secret"].clone())
 }
 
 fn run(program: &str, script: &str, request: &Value) -> Result<Value, String> {
@@ -67,9 +70,15 @@ fn run(program: &str, script: &str, request: &Value) -> Result<Value, String> {
 
 #[test]
 fn node_and_python_verify_and_decrypt_a_delivery() {
-    let (request, expected) = captured();
+    let (request, expected, newer) = captured();
     for (program, script) in [("node", "verify.mjs"), ("/usr/bin/python3", "verify.py")] {
         assert_eq!(run(program, script, &request).unwrap(), expected, "{program}");
+        let mut rotated = request.clone();
+        rotated["secret"] = newer.clone();
+        assert_eq!(run(program, script, &rotated).unwrap(), expected, "{program}, rotated");
+        let mut foreign = request.clone();
+        foreign["secret"] = json!("whsec_of_another");
+        assert!(run(program, script, &foreign).unwrap_err().contains("bad signature"), "{program}");
         let mut forged = request.clone();
         forged["body"] = json!(format!("{}A", request["body"].as_str().unwrap()));
         assert!(run(program, script, &forged).unwrap_err().contains("bad signature"), "{program}");

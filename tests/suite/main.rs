@@ -34,6 +34,7 @@ mod ownership;
 mod parity;
 mod recovery;
 mod restart;
+mod rotation;
 mod schedule;
 mod smuggling;
 mod statistics;

@@ -193,6 +193,16 @@ fn what_is_done_through_graphql_is_seen_through_rest() {
         );
         doors.change(&document, json!({ "id": id }))["signingSecret"].clone()
     };
+    let document = format!(
+        "mutation($id: ID!) {{ rotateSigningSecret(endpointId: $id, gracePeriodSeconds: 3600) {{
+            result {{ signingSecret }} {ERRORS} }} }}"
+    );
+    doors.change(&document, json!({ "id": id }));
+    let document = "query($id: ID!) { endpoint(id: $id) { previousSecretUntil } }";
+    let read = graphql(&doors.tenant.caller, document, json!({ "id": id }));
+    let until = &read["data"]["endpoint"]["previousSecretUntil"];
+    assert_eq!(*until, doors.rest(&path)["previous_secret_until"]);
+    assert!(until.is_string());
     let rotated = secret("rotateSigningSecret");
     assert_ne!(rotated, created["signingSecret"]);
     assert_eq!(secret("revealSigningSecret"), rotated);
@@ -348,6 +358,8 @@ fn what_one_refuses_the_other_refuses_with_the_same_code() {
         ("unsafe url",          (post(endpoints, json!({ "url": "https://10.0.0.1/" })), ask(caller, create("{ url: \"https://10.0.0.1/\" }")))),
         ("too many endpoints",  (post(endpoints, json!({ "url": "https://a.com" })), ask(caller, create("{ url: \"https://a.com\" }")))),
         ("read key writes",     (reader.post(endpoints, json!({ "url": "https://a.com" })), ask(&reader, create("{ url: \"https://a.com\" }")))),
+        ("grace period",        (post(&format!("{one}/signing-secret/rotate"), json!({ "grace_period_seconds": -1 })),
+                                 ask(caller, format!("mutation {{ rotateSigningSecret(endpointId: \"{endpoint}\", gracePeriodSeconds: -1) {{ result {{ signingSecret }} {ERRORS} }} }}")))),
         ("nothing to change",   (caller.patch(&one, json!({})), ask(caller, format!("mutation {{ updateEndpoint(id: \"{endpoint}\", input: {{}}) {{ result {{ id }} {ERRORS} }} }}")))),
         ("changed meanwhile",   (caller.send("PATCH", &one, &[("content-type", "application/json"), ("if-match", "\"9\"")], "{\"name\":\"n\"}"),
                                  ask(caller, format!("mutation {{ updateEndpoint(id: \"{endpoint}\", input: {{ name: \"n\" }}, ifRevision: 9) {{ result {{ id }} {ERRORS} }} }}")))),

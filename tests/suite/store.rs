@@ -12,8 +12,8 @@ use hookseal_core::limits::LOST_CLAIMS;
 use hookseal_core::outcome::Outcome;
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{
-    Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, EndpointFilter, Endpoints,
-    EventFilter, Keys, Ledger, Organizations, Settlement, Upkeep,
+    Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, Destination, EndpointFilter,
+    Endpoints, EventFilter, Keys, Ledger, Organizations, Settlement, Upkeep,
 };
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionReason};
 use hookseal_core::retry::RetrySchedule;
@@ -48,6 +48,7 @@ crate::on_every_database!(
     lists_filter,
     one_key_is_active_and_every_change_raises_the_version,
     settings_change_in_one_transaction,
+    a_replaced_secret_is_forgotten_when_its_period_ended,
     api_keys_are_found_by_their_hash,
     quotas_hold,
 );
@@ -564,9 +565,9 @@ async fn settings_change_in_one_transaction(bench: Bench) {
         let (store, organization, id) =
             (bench.store.clone(), organization.clone(), endpoint.id.clone());
         changes.push(tokio::spawn(async move {
-            let change = move |mut endpoint: hookseal_core::endpoint::Endpoint| {
-                endpoint.labels.push(format!("l{n}"));
-                Ok(endpoint)
+            let change = move |mut found: Destination| {
+                found.endpoint.labels.push(format!("l{n}"));
+                Ok(found)
             };
             let entry = entry(&organization, Action::EndpointUpdated);
             store.change_endpoint(&organization, &id, Box::new(change), entry).await.unwrap()
@@ -579,6 +580,53 @@ async fn settings_change_in_one_transaction(bench: Bench) {
     assert_eq!(found.labels.len(), 1 + 8, "no change overwrote another");
     let destination = bench.store.destination(&endpoint.id).await.unwrap().unwrap();
     assert_eq!((destination.endpoint, destination.locked_secret.as_str()), (found, "locked"));
+}
+
+async fn a_replaced_secret_is_forgotten_when_its_period_ended(bench: Bench) {
+    let organization = bench.organization().await;
+    let mut endpoints = Vec::new();
+    for minutes in [1, 2, 3] {
+        let endpoint = bench.endpoint(&organization).await;
+        let until = T0.plus(Duration::from_secs(60 * minutes));
+        let rotate = move |found: Destination| {
+            Ok(Destination {
+                endpoint: found.endpoint.rotated(Some(until), T0),
+                locked_secret: "new".into(),
+                locked_previous_secret: Some(found.locked_secret),
+            })
+        };
+        let made = entry(&organization, Action::SecretRotated);
+        let rotated =
+            bench.store.change_endpoint(&organization, &endpoint.id, Box::new(rotate), made).await;
+        let rotated = rotated.unwrap().unwrap();
+        assert_eq!((rotated.previous_secret_until, rotated.revision), (Some(until), 2));
+        endpoints.push(rotated);
+    }
+    let kept = async || {
+        let mut kept = Vec::new();
+        for endpoint in &endpoints {
+            let found = bench.store.destination(&endpoint.id).await.unwrap().unwrap();
+            assert_eq!((found.locked_secret.as_str(), found.endpoint.revision), ("new", 2));
+            let until = found.endpoint.previous_secret_until;
+            assert_eq!(found.locked_previous_secret.is_some(), until.is_some());
+            kept.extend(until);
+        }
+        kept
+    };
+    let at = |seconds| T0.plus(Duration::from_secs(seconds));
+    assert_eq!(bench.store.forget_previous_secrets(at(59), 10).await.unwrap(), 0);
+    assert_eq!(kept().await.len(), 3);
+    assert_eq!(bench.store.forget_previous_secrets(at(120), 1).await.unwrap(), 1, "a batch");
+    assert_eq!(bench.store.forget_previous_secrets(at(120), 10).await.unwrap(), 1);
+    assert_eq!(kept().await, [at(180)]);
+    // A deleted endpoint keeps neither.
+    let made = entry(&organization, Action::EndpointDeleted);
+    bench.store.delete_endpoint(&organization, &endpoints[2].id, made).await.unwrap();
+    let db = &bench.connections.readers();
+    let row = hookseal_entity::endpoint::Entity::find_by_id(endpoints[2].id.as_str());
+    let row = row.one(db).await.unwrap().unwrap();
+    assert_eq!((row.previous_signing_secret, row.previous_secret_until_ms), (None, None));
+    assert_eq!(row.signing_secret, "");
 }
 
 async fn api_keys_are_found_by_their_hash(bench: Bench) {

@@ -92,6 +92,7 @@ impl House {
         match operation.id.as_str() {
             "createEndpoint" => json!({ "url": receiver.url }),
             "updateEndpoint" => json!({ "name": "changed" }),
+            "rotateSigningSecret" => json!({ "grace_period_seconds": 60 }),
             "createKey" => json!({
                 "key_id": "k2", "algorithm": "RSA-OAEP-256", "key_type": "RSA",
                 "jwk": receiver.public_jwk,

@@ -19,6 +19,8 @@ use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::lane::{Lane, LaneSettings, Step};
+use hookseal_core::ports::SecretColumn;
+use hookseal_core::rotation::still_signs;
 use hookseal_core::time::Timestamp;
 
 use self::flights::{Flight, Landings, landings};
@@ -324,8 +326,15 @@ impl EndpointActor {
 async fn destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint, Address)>> {
     let Some(found) = tools.store.destination(id).await? else { return Ok(None) };
     let organization = &found.endpoint.organization_id;
-    let secret = tools.vault.unlock(organization, id, &found.locked_secret)?;
-    let address = Address::new(&tools.targets, &found.endpoint.url, secret);
+    let unlock = |column, locked: &str| tools.vault.unlock(organization, id, column, locked);
+    let secret = unlock(SecretColumn::Current, &found.locked_secret)?;
+    let mut address = Address::new(&tools.targets, &found.endpoint.url, secret);
+    let previous = found.locked_previous_secret.zip(found.endpoint.previous_secret_until);
+    if let Some((locked, until)) = previous
+        && still_signs(until, tools.clock.now())
+    {
+        address.also_signs(&unlock(SecretColumn::Previous, &locked)?, until);
+    }
     Ok(Some((found.endpoint, address)))
 }
 

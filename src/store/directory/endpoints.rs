@@ -15,7 +15,6 @@ use hookseal_core::ports::{
     Audience, Change, Destination, EndpointFilter, Endpoints, Idempotency, Inserted, Member,
 };
 use hookseal_entity::{encryption_key, endpoint, organization};
-use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, Order,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
@@ -122,7 +121,7 @@ impl Endpoints for SqlStore {
         &self,
         organization: &OrganizationId,
         id: &EndpointId,
-        change: Change<Endpoint>,
+        change: Change<Destination>,
         entry: AuditEntry,
     ) -> Result<Option<Endpoint>> {
         let (db, organization, endpoint) = (self.writer(), organization.to_string(), id.clone());
@@ -138,8 +137,9 @@ impl Endpoints for SqlStore {
             let idempotency = row.idempotency_key.clone().zip(row.fingerprint.clone());
             let idempotency =
                 idempotency.map(|(key, fingerprint)| Idempotency { key, fingerprint });
-            let Destination { endpoint: before, locked_secret } = rows::destination(row)?;
-            let changed = Destination { endpoint: change(before.clone())?, locked_secret };
+            let found = rows::destination(row)?;
+            let before = found.endpoint.clone();
+            let changed = change(found)?;
             let what = EndpointChange::between(&before, &changed.endpoint);
             let row = rows::endpoint_row(&changed, idempotency.as_ref()).into_active_model();
             endpoint::Entity::update(row.reset_all()).exec(&tx).await?;
@@ -182,48 +182,6 @@ impl Endpoints for SqlStore {
                 let error = Error::from(failure);
                 tracing::warn!(endpoint = %id, error = &error as &dyn std::error::Error, "not cleared yet");
             }
-            Ok(true)
-        })
-        .await
-    }
-
-    async fn replace_secret(
-        &self,
-        organization: &OrganizationId,
-        id: &EndpointId,
-        locked_secret: &str,
-        entry: AuditEntry,
-    ) -> Result<bool> {
-        use endpoint::Column::{
-            DeletedAtMs, Id, OrganizationId, Revision, SigningSecret, UpdatedAtMs,
-        };
-        let (db, organization, endpoint) = (self.writer(), organization.to_string(), id.clone());
-        let (dispatch, herald) = (self.dispatch.clone(), self.herald.clone());
-        let locked_secret = locked_secret.to_owned();
-        self.run(async move {
-            let tx = begin_write(&db).await?;
-            // A change of settings that runs beside this writes the whole row.
-            if !touch_audience(&tx, &organization).await? {
-                return Ok(false);
-            }
-            let replaced = endpoint::Entity::update_many()
-                .col_expr(SigningSecret, Expr::value(locked_secret))
-                .col_expr(UpdatedAtMs, Expr::value(entry.created_at.as_ms()))
-                .col_expr(Revision, Expr::col(Revision).add(1))
-                .filter(Id.eq(endpoint.as_str()))
-                .filter(OrganizationId.eq(&organization))
-                .filter(DeletedAtMs.is_null())
-                .exec(&tx)
-                .await?;
-            if replaced.rows_affected == 0 {
-                return Ok(false);
-            }
-            record(&tx, &entry).await?;
-            let news = updated(&tx, &organization, endpoint.as_str()).await?;
-            let committed = news.commit(tx, &herald).await;
-            // As with settings: told whatever is heard of the commit.
-            dispatch.reconfigured(&endpoint);
-            committed?;
             Ok(true)
         })
         .await

@@ -68,6 +68,7 @@ impl Bench {
             retention: RetentionHours::default(),
             max_in_flight: None,
             rate_limit_per_second: Some(7),
+            previous_secret_until: None,
             revision: 1,
             created_at: T0,
             updated_at: T0,
@@ -84,7 +85,8 @@ impl Bench {
         most: usize,
     ) -> Result<Inserted> {
         let made = entry(&endpoint.organization_id, Action::EndpointCreated);
-        let new = Destination { endpoint, locked_secret: "locked".into() };
+        let locked_secret = "locked".into();
+        let new = Destination { endpoint, locked_secret, locked_previous_secret: None };
         self.store.insert_endpoint(new, idempotency, most, made).await
     }
 
@@ -104,9 +106,9 @@ impl Bench {
         endpoint: &EndpointId,
         change: impl FnOnce(&mut Endpoint) + Send + 'static,
     ) -> Option<Endpoint> {
-        let change = |mut endpoint| {
-            change(&mut endpoint);
-            Ok(endpoint)
+        let change = |mut found: Destination| {
+            change(&mut found.endpoint);
+            Ok(found)
         };
         let made = entry(organization, Action::EndpointUpdated);
         self.store.change_endpoint(organization, endpoint, Box::new(change), made).await.unwrap()

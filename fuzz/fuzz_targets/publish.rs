@@ -1,0 +1,38 @@
+//! A publish that is accepted makes one well-formed plaintext around the bytes it came with, and repeats
+//! itself whatever white space it is written with.
+
+#![no_main]
+
+use hookseal_core::event::{Catalogue, PublishFields};
+use hookseal_core::id::EventId;
+use hookseal_core::limits::{DATA_BYTES, TARGETS};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+fuzz_target!(|json: &[u8]| {
+    let read = || serde_json::from_slice::<PublishFields>(json);
+    let Ok(fields) = read() else { return };
+    let (given, catalogue) = (fields.data.get().to_owned(), Catalogue::default());
+    let Ok(publication) = fields.judge(&catalogue) else { return };
+    assert!(publication.data.len() <= DATA_BYTES);
+    assert!(publication.targets.as_ref().is_none_or(|ids| (1..=TARGETS).contains(&ids.len())));
+    let plaintext = publication.plaintext(&EventId::from_row("evt_1"));
+    let payload: Value = serde_json::from_slice(&plaintext).expect("one JSON value");
+    let data: Value = serde_json::from_str(&given).expect("it was parsed once");
+    assert_eq!(payload["data"], data, "what was published is what is sealed");
+    assert_eq!(payload["type"], *publication.event_type.name);
+    assert_eq!(payload["metadata"]["event_id"], "evt_1");
+    assert_eq!(payload.as_object().map(|members| members.len()), Some(3));
+    let canonical = publication.canonical();
+    let again = |data: String| {
+        let data = RawValue::from_string(data).expect("well-formed");
+        let again = PublishFields { data, ..read().expect("it was parsed once") };
+        again.judge(&catalogue).expect("as before").canonical()
+    };
+    assert_eq!(again(publication.data.clone()), canonical, "compact");
+    let at = canonical.len() - publication.data.len();
+    assert_eq!(again(canonical[at..].to_owned()), canonical, "in the order of names");
+    let spaced = publication.data.replacen('{', " {\n\t", 1);
+    assert_eq!(again(spaced.trim().to_owned()), canonical, "spaced");
+});
