@@ -29,7 +29,8 @@ fn fields(body: &Map<String, Value>) -> EndpointFields {
         labels: body.get("labels").and_then(texts),
         enabled: body.get("enabled").and_then(Value::as_bool),
         subscribed_event_types: body.get("subscribed_event_types").and_then(texts),
-        undelivered_payload_retention_hours: number("undelivered_payload_retention_hours").flatten(),
+        undelivered_payload_retention_hours: number("undelivered_payload_retention_hours")
+            .flatten(),
         max_in_flight: number("max_in_flight"),
         rate_limit_per_second: number("rate_limit_per_second"),
     }

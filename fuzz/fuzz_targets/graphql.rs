@@ -18,7 +18,12 @@ const DEPTH: usize = 20;
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| hookseal_graphql::bounded().finish());
 
 /// Counts as slowly as can be, until it is too much either way; a fragment within itself is.
-fn within(document: &ExecutableDocument, set: &SelectionSet, depth: usize, left: &mut usize) -> bool {
+fn within(
+    document: &ExecutableDocument,
+    set: &SelectionSet,
+    depth: usize,
+    left: &mut usize,
+) -> bool {
     set.items.iter().all(|selection| {
         if *left == 0 || depth == 0 {
             return false;
@@ -40,8 +45,8 @@ fn within(document: &ExecutableDocument, set: &SelectionSet, depth: usize, left:
 
 fuzz_target!(|query: &str| {
     let response = futures_executor::block_on(SCHEMA.execute(Request::new(query)));
-    let ran = response.data != Value::Null
-        || response.errors.iter().any(|error| !error.path.is_empty());
+    let ran =
+        response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
     if ran {
         let document = parse_query(query).expect("it ran");
         let mut left = SELECTIONS;

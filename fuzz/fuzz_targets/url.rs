@@ -22,7 +22,10 @@ fuzz_target!(|given: (bool, &str)| {
         Host::Ipv6(_) => panic!("no literal address: {url}"),
     };
     assert!(!local || development, "loopback is for development: {url}");
-    assert!(url.scheme() == "https" || (local && url.scheme() == "http"), "sealed on the way: {url}");
+    assert!(
+        url.scheme() == "https" || (local && url.scheme() == "http"),
+        "sealed on the way: {url}"
+    );
     let called: http::Uri = url.as_str().parse().expect("it can be called");
     assert_eq!(called.host(), url.host_str(), "it is this host that is called");
     assert_eq!(called.port_u16(), url.port(), "at this port");
