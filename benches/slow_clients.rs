@@ -22,10 +22,11 @@ const SLOW: usize = 2_000;
 /// Healthy requests' p99 beside the slow ones, as a multiple of that without.
 const P99_RATIO: f64 = 2.0;
 const REQUESTS_PER_SECOND: u32 = 100;
-const PHASE: Duration = Duration::from_secs(10);
+/// Longer than a body may take to arrive.
+const PHASE: Duration = Duration::from_secs(20);
 /// Each phase runs so often, in turn; medians are compared.
 const ROUNDS: usize = 3;
-/// How often a slow client sends another byte.
+/// How often every other slow client sends another byte; the rest sends none.
 const DRIP: Duration = Duration::from_secs(2);
 
 fn main() {
@@ -101,7 +102,8 @@ impl Crowd {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let clients = (0..SLOW).map(|_| tokio::spawn(slow(crowd.clone(), address.clone())));
+                let clients = (0..SLOW)
+                    .map(|n| tokio::spawn(slow(crowd.clone(), address.clone(), n % 2 == 0)));
                 for client in clients.collect::<Vec<_>>() {
                     client.await.unwrap();
                 }
@@ -125,7 +127,7 @@ impl Crowd {
     }
 }
 
-async fn slow(crowd: Arc<Shared>, address: String) {
+async fn slow(crowd: Arc<Shared>, address: String, drips: bool) {
     let head = format!(
         "POST /v1/platform/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {PLATFORM_KEY}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     );
@@ -140,7 +142,8 @@ async fn slow(crowd: Arc<Shared>, address: String) {
         let mut answer = [0; 1024];
         while crowd.here.load(Ordering::SeqCst) && said.is_ok() {
             match tokio::time::timeout(DRIP, stream.read(&mut answer)).await {
-                Err(_) => said = stream.write_all(b" ").await,
+                Err(_) if drips => said = stream.write_all(b" ").await,
+                Err(_) => {}
                 Ok(_) => {
                     crowd.cut.fetch_add(1, Ordering::SeqCst);
                     break;
