@@ -81,3 +81,46 @@ async fn dial(addresses: &[IpAddr], port: u16) -> Option<TcpStream> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Literals don't come through a resolver; awc would dial them unasked.
+    #[tokio::test]
+    async fn literal_addresses_are_judged_at_the_connection() {
+        let resolver = Resolver::new(Vec::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let rules = |development| TargetRules { development, allowed: Vec::new() };
+        for host in
+            ["127.0.0.1", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "localhost", "LocalHost."]
+        {
+            let refused = connect(&resolver, &rules(false), host, port).await;
+            assert_eq!(refused.err(), Some(ErrorKind::TargetBlocked), "{host}");
+        }
+        for host in ["127.0.0.1", "localhost"] {
+            let stream = connect(&resolver, &rules(true), host, port).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap(), "{host}");
+            assert_eq!(listener.accept().await.unwrap().1, stream.local_addr().unwrap());
+        }
+        for host in
+            ["10.0.0.1", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "169.254.169.254", "[fe80::1]"]
+        {
+            let refused = connect(&resolver, &rules(true), host, port).await;
+            assert_eq!(refused.err(), Some(ErrorKind::TargetBlocked), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_dialled_when_one_refuses() {
+        let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let addresses = ["127.0.0.3", "127.0.0.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let stream = dial(&addresses, port).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+        assert!(dial(&addresses[..1], port).await.is_none());
+    }
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::{self, HeaderName, HeaderValue};
-use awc::http::{StatusCode, Uri, Version};
+use awc::http::{StatusCode, Uri};
 use awc::{Client, Connector};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -168,8 +168,9 @@ fn client(
 ) -> Client {
     let connector = Connector::new()
         .connector(dialer(resolver, rules))
+        // Offers HTTP/1.1 alone by its ALPN. awc's `max_http_version` would put a connector without TLS in
+        // its place.
         .rustls_0_23(tls)
-        .max_http_version(Version::HTTP_11)
         // The dialer's own deadlines come first, so that what is late is known by its name.
         .timeout(RESOLVE_TIMEOUT + DIAL_TIMEOUT * 2)
         .handshake_timeout(HANDSHAKE_TIMEOUT)

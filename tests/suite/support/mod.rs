@@ -1,10 +1,14 @@
 //! What the tests share.
 
+pub mod certificates;
 pub mod daemon;
 pub mod databases;
 pub mod host;
+pub mod names;
+pub mod namespace;
 pub mod openapi;
 pub mod redis;
 pub mod rows;
 pub mod sessions;
 pub mod socket;
+pub mod wire;

@@ -1,0 +1,85 @@
+//! Authorities and what they issue, made anew for each test.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// One that issues certificates.
+pub struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// Writes its certificate into `directory`; answers the file's path.
+    pub fn file_in(&self, directory: &Path) -> String {
+        let path = directory.join("authority.pem");
+        std::fs::write(&path, &self.pem).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A server with a certificate for `names`, of which something is `changed`.
+    pub fn server(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Arc<ServerConfig> {
+        self.server_with(names, change, ring::default_provider())
+    }
+
+    /// The same with other cipher suites.
+    pub fn server_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+        provider: CryptoProvider,
+    ) -> Arc<ServerConfig> {
+        let (params, key) = request(names, change);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        server(certificate.der().clone(), &key, provider)
+    }
+}
+
+/// A server whose certificate is of nobody but itself.
+pub fn self_signed(name: &str) -> Arc<ServerConfig> {
+    let (params, key) = request(&[name], |_| {});
+    let certificate = params.self_signed(&key).unwrap();
+    server(certificate.der().clone(), &key, ring::default_provider())
+}
+
+fn request(
+    names: &[&str],
+    change: impl FnOnce(&mut CertificateParams),
+) -> (CertificateParams, KeyPair) {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    change(&mut params);
+    (params, KeyPair::generate().unwrap())
+}
+
+fn server(
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+    provider: CryptoProvider,
+) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    Arc::new(config)
+}
