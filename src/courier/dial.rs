@@ -83,6 +83,7 @@ async fn dial(addresses: &[IpAddr], port: u16) -> Option<TcpStream> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use tokio::net::TcpListener;
 

@@ -22,7 +22,7 @@ pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one question may go unanswered before it is asked again: a datagram may be lost.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long addresses are remembered at most, whatever their records say …
-pub(super) const REMEMBERED: Duration = Duration::from_secs(15);
+pub(super) const REMEMBERED: Duration = Duration::from_secs(10);
 /// … and how long that there are none.
 const NEGATIVE_REMEMBERED: Duration = Duration::from_secs(5);
 /// Answers remembered at most.
@@ -58,7 +58,7 @@ impl Resolver {
         Arc::new(Self { servers, reading: Mutex::new(None) })
     }
 
-    /// All addresses of `host`, IPv4 first. A name in the hosts file has those and no others.
+    /// All addresses of `host`, IPv4 first, and at least one. A name in the hosts file has those and no others.
     pub(super) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, Unresolved> {
         let mut name = Name::from_ascii(host).map_err(|_| Unresolved)?;
         // Search domains would lead a public name into the operator's own.
@@ -69,8 +69,8 @@ impl Resolver {
             return Ok(listed);
         }
         match tokio::time::timeout(RESOLVE_TIMEOUT, reading.dns.lookup_ip(name)).await {
-            Ok(Ok(found)) => Ok(found.iter().collect()),
-            Ok(Err(_)) | Err(_) => Err(Unresolved),
+            Ok(Ok(found)) if found.iter().next().is_some() => Ok(found.iter().collect()),
+            Ok(_) | Err(_) => Err(Unresolved),
         }
     }
 

@@ -10,9 +10,10 @@ use hookseal::demo::receiver::Keys;
 use hookseal_entity::endpoint;
 use rustls::ServerConfig;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, TransactionTrait};
+use serde_json::{Value, json};
 
 use crate::support::certificates::Authority;
-use crate::support::daemon::{Home, Tenant, ended};
+use crate::support::daemon::{Caller, Home, Tenant, ended, wait};
 use crate::support::names::{NameServer, Said, Zone};
 use crate::support::namespace::alone;
 use crate::support::wire::{answer, over_tls};
@@ -145,11 +146,11 @@ fn write_urls(home: &Home, urls: &[(String, String)]) {
 /// What the last attempt to each endpoint came to, by endpoint.
 fn ends(tenant: &Tenant) -> HashMap<String, String> {
     let deliveries = tenant.deliveries("");
-    let end = |delivery: &serde_json::Value| {
+    let end = |delivery: &Value| {
         let id = delivery["id"].as_str().unwrap();
         let attempts = tenant.caller.get(&format!("/v1/webhooks/deliveries/{id}/attempts")).ok();
         assert_eq!(attempts.as_array().unwrap().len(), 1, "blocked ones count, too");
-        assert_eq!(attempts[0]["status_code"], serde_json::Value::Null);
+        assert_eq!(attempts[0]["status_code"], Value::Null);
         let kind = attempts[0]["error_kind"].as_str().unwrap().to_owned();
         (delivery["webhook_endpoint_id"].as_str().unwrap().to_owned(), kind)
     };
@@ -185,9 +186,8 @@ fn names_are_judged_by_their_addresses_at_each_connection() {
             let due = endpoints.iter().zip(NAMES).filter(|(_, (_, _, ends))| ends.len() > round);
             let due: Vec<_> = due.map(|(endpoint, _)| endpoint).collect();
             for named in due.chunks(25) {
-                let mut event =
-                    tenant.event(&format!("vs_{round}_{}", named[0]), serde_json::json!({}));
-                event["webhook_endpoint_ids"] = serde_json::json!(named);
+                let mut event = tenant.event(&format!("vs_{round}_{}", named[0]), json!({}));
+                event["webhook_endpoint_ids"] = json!(named);
                 tenant.platform.post("/v1/platform/events", event).ok();
             }
             tenant.settle(SOON);
@@ -243,11 +243,11 @@ fn no_url_reaches_what_is_not_public() {
         write_urls(&home, &endpoints[taken.len()..]);
         let daemon = home.start();
         let tenant = Tenant {
-            caller: crate::support::daemon::Caller::new(&daemon.url, &tenant.caller.key),
+            caller: Caller::new(&daemon.url, &tenant.caller.key),
             platform: daemon.platform(),
             ..tenant
         };
-        tenant.publish("vs_1", serde_json::json!({}));
+        tenant.publish("vs_1", json!({}));
         tenant.settle(SOON);
         let ends = ends(&tenant);
         assert_eq!(ends.len(), endpoints.len());
@@ -278,7 +278,7 @@ fn an_opened_network_is_reached_and_left_for_no_other() {
         let jwk = Keys::generate().public_jwk;
         let endpoint = tenant.register_url("https://flip.names.example/in", &jwk);
         for n in 0..said.len() {
-            tenant.publish(&format!("vs_{n}"), serde_json::json!({}));
+            tenant.publish(&format!("vs_{n}"), json!({}));
             tenant.settle(SOON);
         }
         let attempts = tenant.attempts(&endpoint);
@@ -287,6 +287,38 @@ fn an_opened_network_is_reached_and_left_for_no_other() {
         assert_eq!(came_to, ["204", blocked, blocked, blocked, "204"]);
         assert_eq!(world.called(), ["10.0.0.7"]);
     });
+}
+
+#[test]
+fn a_name_that_changed_is_judged_again_however_long_it_was_to_be_remembered() {
+    alone(
+        "targets::a_name_that_changed_is_judged_again_however_long_it_was_to_be_remembered",
+        || {
+            let authority = Authority::new();
+            let world = World::listen(authority.server(&["*.names.example"], |_| {}), &["1.1.1.1"]);
+            let said = ["1.1.1.1 for:86400", "127.0.0.1"];
+            let names = NameServer::start(zone([("flip.names.example", &said[..])]));
+            let home = Home::new(&[
+                ("HOOKSEAL_DEV", "0"),
+                ("HOOKSEAL_DNS_SERVERS", &names.address.to_string()),
+                ("HOOKSEAL_RETRY_SCHEDULE", "none"),
+            ]);
+            let home = home.and("HOOKSEAL_EXTRA_CA_FILE", |path| authority.file_in(path));
+            let daemon = home.start();
+            let tenant = daemon.tenant();
+            tenant.register_url("https://flip.names.example/in", &Keys::generate().public_jwk);
+            let mut ends = Vec::new();
+            wait(SOON, "another look at the name", || {
+                tenant.publish(&format!("vs_{}", ends.len()), json!({}));
+                tenant.settle(SOON);
+                ends.push(tenant.deliveries("")[0]["last_status_code"].clone());
+                std::thread::sleep(Duration::from_millis(400));
+                ends.last() == Some(&Value::Null)
+            });
+            assert!(ends.len() > 2, "remembered for a while: {ends:?}");
+            assert_eq!(world.called(), ["1.1.1.1"]);
+        },
+    );
 }
 
 #[test]

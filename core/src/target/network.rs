@@ -28,10 +28,12 @@ impl Network {
     /// meant by a network of such addresses only, not by a wide one that happens to contain them.
     pub(super) fn opens(self, address: IpAddr) -> bool {
         let translation = TRANSLATIONS.into_iter().find(|network| network.contains(address));
-        self.contains(address)
-            && translation.is_none_or(|translation| {
-                self.prefix >= translation.prefix && translation.contains(self.address)
-            })
+        let least = match translation {
+            Some(translation) => translation.prefix,
+            None if is_isatap(address) => ISATAP_PREFIX,
+            None => 0,
+        };
+        self.contains(address) && self.prefix >= least
     }
 
     fn contains(self, address: IpAddr) -> bool {
@@ -59,6 +61,20 @@ const TRANSLATIONS: [Network; 5] = [
 ];
 /// The one of them that is used for public addresses: resolvers of networks without IPv4 answer with it.
 const NAT64: Network = TRANSLATIONS[0];
+
+/// Bits of an ISATAP address before the IPv4 address in it.
+const ISATAP_PREFIX: u32 = 96;
+
+/// Whether the interface identifier of `address` holds an IPv4 address (RFC 5214 §6.1), in whatever network.
+fn is_isatap(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => {
+            let [.., e, f, _, _] = v6.segments();
+            e & !0x0200 == 0 && f == 0x5efe
+        }
+    }
+}
 
 /// Whether `address` is one of the public Internet.
 pub(super) fn is_public(address: IpAddr) -> bool {
@@ -97,7 +113,7 @@ fn public_v6(address: Ipv6Addr) -> bool {
         let [.., high, low] = address.segments();
         return public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     }
-    let [a, b, c, _, e, f, ..] = address.segments();
+    let [a, b, c, ..] = address.segments();
     let global_unicast = a & 0xe000 == 0x2000;
     let special = match (a, b) {
         (0x2001, 0x0db8) | (0x2002, _) => true,
@@ -106,9 +122,7 @@ fn public_v6(address: Ipv6Addr) -> bool {
         (0x3fff, b) => b < 0x1000,
         (_, _) => false,
     };
-    // ISATAP (RFC 5214 §6.1): an interface identifier that holds an IPv4 address, in any network.
-    let tunnelled = e & !0x0200 == 0 && f == 0x5efe;
-    global_unicast && !special && !tunnelled
+    global_unicast && !special && !is_isatap(address.into())
 }
 
 #[cfg(test)]
@@ -349,11 +363,13 @@ mod tests {
         check("::/0",                 "2002:a00:1::",         false);
         check("2000::/3",             "2001:0:a00:1::",       false);
         check("::/0",                 "::10.0.0.1",           false);
+        check("fd00::/8",             "fd00::5efe:10.0.0.1",  false);
         // … but by one that is within it.
         check("64:ff9b:1::/48",       "64:ff9b:1::10.0.0.1",  true);
         check("64:ff9b::10.0.0.0/104", "64:ff9b::10.0.0.1",   true);
         check("64:ff9b::10.0.0.0/104", "64:ff9b::11.0.0.1",   true);
         check("64:ff9b::10.0.0.0/104", "64:ff9b::127.0.0.1",  false);
+        check("fd00::5efe:0:0/96",    "fd00::5efe:10.0.0.1",  true);
         check("2002:a00::/24",        "2002:a00:1::",         true);
         for bad in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "/8", ""] {
             assert_eq!(Network::parse(bad), None, "{bad}");

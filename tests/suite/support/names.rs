@@ -13,8 +13,8 @@ const NXDOMAIN: u8 = 3;
 #[derive(Clone, Debug)]
 pub enum Said {
     /// Addresses, of which those of the kind that was asked for are told, behind the name that the asked one
-    /// is an alias of.
-    Addresses { alias: Option<String>, addresses: Vec<IpAddr> },
+    /// is an alias of, to be remembered for so long.
+    Addresses { alias: Option<String>, addresses: Vec<IpAddr>, seconds: u32 },
     /// A code of failure.
     Failure(u8),
     /// Bytes that are no message.
@@ -24,22 +24,23 @@ pub enum Said {
 }
 
 impl Said {
-    /// Reads words: addresses, `=alias`, `nxdomain`, `servfail`, `garbage` or `silence`.
+    /// Reads words: addresses, `=alias`, `for:seconds` (else 0), `nxdomain`, `servfail`, `garbage` or `silence`.
     pub fn read(words: &str) -> Self {
-        let (mut alias, mut addresses) = (None, Vec::new());
+        let (mut alias, mut addresses, mut seconds) = (None, Vec::new(), 0);
         for word in words.split_whitespace() {
             match word {
                 "nxdomain" => return Self::Failure(NXDOMAIN),
                 "servfail" => return Self::Failure(2),
                 "garbage" => return Self::Garbage,
                 "silence" => return Self::Silence,
-                _ => match word.strip_prefix('=') {
-                    Some(name) => alias = Some(name.to_owned()),
-                    None => addresses.push(word.parse().unwrap()),
+                _ => match (word.strip_prefix('='), word.strip_prefix("for:")) {
+                    (Some(name), _) => alias = Some(name.to_owned()),
+                    (_, Some(time)) => seconds = time.parse().unwrap(),
+                    (_, _) => addresses.push(word.parse().unwrap()),
                 },
             }
         }
-        Self::Addresses { alias, addresses }
+        Self::Addresses { alias, addresses, seconds }
     }
 }
 
@@ -92,7 +93,9 @@ fn message(asked: &[u8], kind: u16, said: &Said) -> Option<Vec<u8>> {
         Said::Silence => return None,
         Said::Garbage => return Some(b"no message".to_vec()),
         Said::Failure(code) => (*code, Vec::new()),
-        Said::Addresses { alias, addresses } => (0, records(kind, alias.as_deref(), addresses)),
+        Said::Addresses { alias, addresses, seconds } => {
+            (0, records(kind, alias.as_deref(), addresses, *seconds))
+        }
     };
     // The question as it was, answered, recursion done.
     let mut message =
@@ -102,23 +105,22 @@ fn message(asked: &[u8], kind: u16, said: &Said) -> Option<Vec<u8>> {
     Some(message)
 }
 
-fn records(kind: u16, alias: Option<&str>, addresses: &[IpAddr]) -> Vec<Vec<u8>> {
+fn records(kind: u16, alias: Option<&str>, addresses: &[IpAddr], seconds: u32) -> Vec<Vec<u8>> {
     // A pointer to the name in the question.
     let asked = vec![0xc0, 12];
     let owner = alias.map_or(asked.clone(), encoded);
-    let alias = alias.map(|alias| record(&asked, CNAME, &encoded(alias)));
+    let alias = alias.map(|alias| record(&asked, CNAME, &encoded(alias), seconds));
     let addresses = addresses.iter().filter_map(|address| match (kind, address) {
-        (A, IpAddr::V4(address)) => Some(record(&owner, A, &address.octets())),
-        (AAAA, IpAddr::V6(address)) => Some(record(&owner, AAAA, &address.octets())),
+        (A, IpAddr::V4(address)) => Some(record(&owner, A, &address.octets(), seconds)),
+        (AAAA, IpAddr::V6(address)) => Some(record(&owner, AAAA, &address.octets(), seconds)),
         (_, _) => None,
     });
     alias.into_iter().chain(addresses).collect()
 }
 
-/// A record that is to be forgotten at once.
-fn record(owner: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
+fn record(owner: &[u8], kind: u16, data: &[u8], seconds: u32) -> Vec<u8> {
     let length = u16::try_from(data.len()).unwrap().to_be_bytes();
-    [owner, &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 0], &length, data].concat()
+    [owner, &kind.to_be_bytes(), &[0, 1], &seconds.to_be_bytes(), &length, data].concat()
 }
 
 fn encoded(name: &str) -> Vec<u8> {
