@@ -14,7 +14,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
-use hickory_resolver::{Hosts, TokioResolver};
+use hickory_resolver::{Hosts, ResolverBuilder, TokioResolver};
 use parking_lot::Mutex;
 
 /// How long a name may take to resolve.
@@ -89,18 +89,11 @@ impl Resolver {
 
 impl Reading {
     fn read(servers: &[SocketAddr]) -> Option<Self> {
-        let given =
-            ResolverConfig::from_name_servers(servers.iter().copied().map(server).collect());
-        let provider = TokioRuntimeProvider::default();
         let mut builder = match TokioResolver::builder_tokio() {
-            Ok(system) if servers.is_empty() => system,
+            _ if !servers.is_empty() => asking(servers),
+            Ok(system) => system,
             // Without a file the server of this machine is asked, as the C library does.
-            Err(_) if servers.is_empty() => {
-                let local = server(SocketAddr::from(([127, 0, 0, 1], 53)));
-                let config = ResolverConfig::from_name_servers(vec![local]);
-                TokioResolver::builder_with_config(config, provider)
-            }
-            Ok(_) | Err(_) => TokioResolver::builder_with_config(given, provider),
+            Err(_) => asking(&[SocketAddr::from(([127, 0, 0, 1], 53))]),
         };
         let options = builder.options_mut();
         options.timeout = options.timeout.min(ASK_AGAIN_AFTER);
@@ -124,6 +117,12 @@ impl Reading {
         });
         addresses.collect()
     }
+}
+
+fn asking(servers: &[SocketAddr]) -> ResolverBuilder<TokioRuntimeProvider> {
+    let servers = servers.iter().copied().map(server).collect();
+    let config = ResolverConfig::from_name_servers(servers);
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
 }
 
 fn server(address: SocketAddr) -> NameServerConfig {

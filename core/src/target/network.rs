@@ -374,9 +374,7 @@ mod tests {
         for bad in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "/8", ""] {
             assert_eq!(Network::parse(bad), None, "{bad}");
         }
-        for all in ["0.0.0.0/0,::/0"] {
-            check(all, "127.0.0.1", true);
-            check(all, "::1", false);
-        }
+        check("0.0.0.0/0,::/0",       "127.0.0.1",            true);
+        check("0.0.0.0/0,::/0",       "::1",                  false);
     }
 }
