@@ -32,7 +32,7 @@ use crate::api::{self, Api, KnownKeys, Lives, Meter, Readiness};
 use crate::clock::AnchoredClock;
 use crate::cluster::{Nodes, OnlyNode};
 use crate::config::{Config, make_data_dir};
-use crate::courier::tls_config;
+use crate::courier::{Resolver, tls_config, tls_config_with};
 use crate::crypto::SystemEntropy;
 use crate::crypto::seal::JoseSealer;
 use crate::crypto::session::SessionVerifier;
@@ -271,6 +271,10 @@ impl Daemon {
         let listener = listener::bind(config.listen)?;
         let tls = config.certificate.clone().map(listener::tls_config).transpose()?;
         let sessions = session_verifier(config)?;
+        let tls = match &config.extra_ca_file {
+            Some(file) => tls_config_with(file)?,
+            None => tls_config(),
+        };
         let database_lock = lock_database(config)?;
         metrics::register();
         let connections = connect(config, &runtime).await?;
@@ -309,7 +313,8 @@ impl Daemon {
             clock: clock.clone(),
             rules: rules.clone(),
             targets: config.target_rules(),
-            tls: tls_config(),
+            tls,
+            resolver: Resolver::new(config.dns_servers.clone()),
             idle_after: config.idle_after,
         };
         // Bound and not yet served, so that what a node says of itself is true.

@@ -108,6 +108,10 @@ pub struct Config {
     pub introspection: bool,
     /// Networks that targets may resolve into though they are not public.
     pub allow_targets: Vec<Network>,
+    /// Name servers to ask instead of those of the system.
+    pub dns_servers: Vec<SocketAddr>,
+    /// A PEM file of authorities that receivers' certificates may be of, beside the system's.
+    pub extra_ca_file: Option<PathBuf>,
     /// A platform key that is accepted beside those in the database.
     pub platform_key: Option<Secret>,
     /// Pauses between attempts.
@@ -188,6 +192,12 @@ impl Config {
                     v.split(',').map(Network::parse).collect()
                 })?
                 .unwrap_or_default(),
+            dns_servers: settings
+                .take("dns_servers", "addresses such as 10.0.0.53:53,[fd00::53]:53", |v| {
+                    v.split(',').map(|text| text.trim().parse().ok()).collect()
+                })?
+                .unwrap_or_default(),
+            extra_ca_file: settings.text("extra_ca_file").map(PathBuf::from),
             platform_key: settings
                 .take("platform_key", "at least 16 characters", |v| {
                     (v.len() >= 16).then(|| v.to_owned())
@@ -414,6 +424,8 @@ mod tests {
             ("log_format",                 "xml"),
             ("endpoints_per_organization", "0"),
             ("allow_targets",              "10.0.0.0"),
+            ("dns_servers",                "10.0.0.53"),
+            ("dns_servers",                "dns.example.com:53"),
             ("requests_per_minute",        "0"),
             ("connections",                "0"),
             ("session_cookie",             "a=b"),

@@ -23,6 +23,8 @@ need python3-jwcrypto '/usr/bin/python3 -c "import jwcrypto"'
 need python3-venv '/usr/bin/python3 -c "import ensurepip"'
 need redis-server 'redis-server --version'
 need openssl 'openssl version'
+need iproute2 'ip -V'
+need util-linux 'unshare --version'
 need chromium 'chromium --version'
 if [ "${#missing[@]}" -gt 0 ]; then
   as_root=()

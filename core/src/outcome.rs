@@ -17,8 +17,16 @@ pub enum ErrorKind {
     Reset,
     /// The name did not resolve.
     Dns,
-    /// The TLS handshake or certificate failed.
+    /// The TLS handshake failed, or did not end in time.
     Tls,
+    /// The certificate's time is over.
+    CertificateExpired,
+    /// The certificate's time has not begun.
+    CertificateNotYetValid,
+    /// The certificate is for another host.
+    CertificateWrongHost,
+    /// The certificate is not of an authority that is trusted, or cannot be used for a server.
+    CertificateUntrusted,
     /// The URL or the resolved address may not be called.
     TargetBlocked,
     /// The answer was not HTTP.
@@ -31,12 +39,16 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Timeout,
         Self::Connect,
         Self::Reset,
         Self::Dns,
         Self::Tls,
+        Self::CertificateExpired,
+        Self::CertificateNotYetValid,
+        Self::CertificateWrongHost,
+        Self::CertificateUntrusted,
         Self::TargetBlocked,
         Self::Protocol,
         Self::NoActiveKey,
@@ -51,6 +63,10 @@ impl ErrorKind {
             Self::Reset => "reset",
             Self::Dns => "dns",
             Self::Tls => "tls",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateNotYetValid => "certificate_not_yet_valid",
+            Self::CertificateWrongHost => "certificate_wrong_host",
+            Self::CertificateUntrusted => "certificate_untrusted",
             Self::TargetBlocked => "target_blocked",
             Self::Protocol => "protocol",
             Self::NoActiveKey => "no_active_key",
@@ -70,6 +86,10 @@ impl ErrorKind {
             Self::Connect
             | Self::Dns
             | Self::Tls
+            | Self::CertificateExpired
+            | Self::CertificateNotYetValid
+            | Self::CertificateWrongHost
+            | Self::CertificateUntrusted
             | Self::TargetBlocked
             | Self::NoActiveKey
             | Self::SealFailed => false,

@@ -115,8 +115,16 @@ pub(crate) enum ErrorKind {
     Reset,
     /// The name did not resolve.
     Dns,
-    /// The TLS handshake or certificate failed.
+    /// The TLS handshake failed, or did not end in time.
     Tls,
+    /// The certificate's time is over.
+    CertificateExpired,
+    /// The certificate's time has not begun.
+    CertificateNotYetValid,
+    /// The certificate is for another host.
+    CertificateWrongHost,
+    /// The certificate is not of an authority that is trusted, or cannot be used for a server.
+    CertificateUntrusted,
     /// The URL or the resolved address may not be called.
     TargetBlocked,
     /// The answer was not HTTP.

@@ -24,6 +24,8 @@ use std::time::Duration;
 use hookseal_core::ports::{Clock, DeliveryRules, Feed, Ownership, Schedule, Store, Vault};
 use hookseal_core::target::TargetRules;
 
+use crate::courier::Resolver;
+
 /// How long to wait before asking again a store that was away.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -48,6 +50,8 @@ pub struct Tools {
     pub targets: Arc<TargetRules>,
     /// Receivers' certificates.
     pub tls: Arc<rustls::ClientConfig>,
+    /// Receivers' names.
+    pub resolver: Arc<Resolver>,
     /// How long an endpoint's actor stays without work.
     pub idle_after: Duration,
 }

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
-use crate::support::certificates::self_signed;
+use crate::support::certificates::self_signed_files;
 use crate::support::daemon::{Daemon, Ended, Home, PLATFORM_KEY, ended, wait};
 use crate::support::socket::Socket;
 use crate::support::wire::{Wire, authority};
@@ -41,7 +41,7 @@ impl Site {
     }
 
     fn make(&self, name: &str) -> (PathBuf, PathBuf) {
-        self_signed(self.files.path(), name)
+        self_signed_files(self.files.path(), name)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -127,7 +127,9 @@ impl EndpointActor {
         metrics::ACTORS.inc();
         let courier = COURIER.with(|courier| {
             let make = || {
-                Courier::new(tools.tls.clone(), tools.targets.clone(), tools.rules.attempt_timeout)
+                let (tls, resolver) = (tools.tls.clone(), tools.resolver.clone());
+                let timeout = tools.rules.attempt_timeout;
+                Courier::with_resolver(tls, resolver, tools.targets.clone(), timeout)
             };
             courier.get_or_init(make).clone()
         });

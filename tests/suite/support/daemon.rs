@@ -34,6 +34,12 @@ impl Home {
         Self { namespace: Some((name.to_owned(), address.to_owned())), ..self }
     }
 
+    /// The same with one more setting, made of its directory.
+    pub fn and(mut self, name: &str, value: impl FnOnce(&Path) -> String) -> Self {
+        self.settings.push((name.to_owned(), value(self.path())));
+        self
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -315,6 +321,38 @@ impl Tenant {
         let made = self.caller.post("/v1/webhooks/endpoints", settings).ok();
         receiver.trust(made["signing_secret"].as_str().unwrap());
         made["endpoint"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Registers `url` with `public_jwk` to seal to; answers the endpoint's id.
+    pub fn register_url(&self, url: &str, public_jwk: &Value) -> String {
+        let made = self.caller.post("/v1/webhooks/endpoints", json!({ "url": url })).ok();
+        let id = made["endpoint"]["id"].as_str().unwrap().to_owned();
+        let key = json!({
+            "key_id": "k1", "algorithm": "RSA-OAEP-256", "key_type": "RSA", "jwk": public_jwk,
+        });
+        self.caller.post(&format!("/v1/webhooks/endpoints/{id}/keys"), key).ok();
+        id
+    }
+
+    /// What each attempt to an endpoint came to, the first one first: a status or the kind of fault, and
+    /// how long it took.
+    pub fn attempts(&self, endpoint: &str) -> Vec<(String, Duration)> {
+        let mut attempts = Vec::new();
+        let mut deliveries = self.deliveries(&format!("&endpoint_id={endpoint}"));
+        deliveries.reverse();
+        for delivery in deliveries {
+            let id = delivery["id"].as_str().unwrap();
+            let path = format!("/v1/webhooks/deliveries/{id}/attempts");
+            for attempt in self.caller.get(&path).ok().as_array().unwrap() {
+                let came_to = match &attempt["error_kind"] {
+                    Value::String(kind) => kind.clone(),
+                    _ => attempt["status_code"].to_string(),
+                };
+                let took = Duration::from_millis(attempt["duration_ms"].as_u64().unwrap());
+                attempts.push((came_to, took));
+            }
+        }
+        attempts
     }
 
     pub fn event(&self, session: &str, data: Value) -> Value {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hookseal::redis_link::RedisLink;
 
-use super::certificates::self_signed;
+use super::certificates::self_signed_files;
 use super::daemon::wait;
 use super::host::host;
 
@@ -37,7 +37,7 @@ impl Redis {
     /// One that speaks TLS, too; its URL for that, and the certificate to know it by.
     pub fn start_with_tls() -> (Self, String, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
-        let (certificate, key) = self_signed(directory.path(), "redis");
+        let (certificate, key) = self_signed_files(directory.path(), "redis");
         let port = free_port().to_string();
         let [certificate_file, key_file] = [&certificate, &key].map(|file| file.to_str().unwrap());
         let arguments = [

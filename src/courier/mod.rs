@@ -1,19 +1,20 @@
 //! One signed attempt: sign the sealed bytes, send them, read a bounded answer.
 
+mod dial;
+mod resolver;
+mod tls;
+
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_tls::connect::{Connector as TcpConnector, Resolve, Resolver};
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::{self, HeaderName, HeaderValue};
-use awc::http::{StatusCode, Uri, Version};
+use awc::http::{StatusCode, Uri};
 use awc::{Client, Connector};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use futures_util::future::LocalBoxFuture;
 use hookseal_core::delivery::Delivery;
 use hookseal_core::limits::ANSWER_BYTES;
 use hookseal_core::outcome::{ErrorKind, Outcome, parse_retry_after};
@@ -25,20 +26,28 @@ use hookseal_core::time::Timestamp;
 use crate::clock::wall_seconds;
 use crate::crypto::sign::Signer;
 
+pub use self::resolver::Resolver;
+pub use self::tls::{tls_config, tls_config_with};
+
+use self::dial::{DIAL_TIMEOUT, NoConnection, dialer};
+use self::resolver::{REMEMBERED, RESOLVE_TIMEOUT};
+use self::tls::kind_of_handshake;
+
 const USER_AGENT: &str = concat!("Hookseal/", env!("CARGO_PKG_VERSION"));
 const DELIVERY_ID: HeaderName = HeaderName::from_static("x-kayle-delivery-id");
 const EVENT: HeaderName = HeaderName::from_static("x-kayle-event");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-kayle-signature");
 
-/// How long a name may take to resolve.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept: many servers close theirs after 5 s, and a request that meets
 /// the close is a failed attempt …
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// … and how long any: after that a changed name is judged again.
-const LIFETIME: Duration = Duration::from_secs(75);
+/// … and how long any: after that its name is judged again.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// How long an address may be in use after its name changed.
+const CHANGES_WITHIN: Duration = Duration::from_secs(75);
+const _: () = assert!(LIFETIME.as_secs() + REMEMBERED.as_secs() <= CHANGES_WITHIN.as_secs());
 
 /// What all attempts to one endpoint have in common: where they go, and what signs them. Made once for
 /// each change of its settings.
@@ -75,6 +84,7 @@ impl Address {
 pub struct Courier {
     client: RefCell<Client>,
     tls: Arc<rustls::ClientConfig>,
+    resolver: Arc<Resolver>,
     rules: Arc<TargetRules>,
     timeout: Duration,
 }
@@ -85,32 +95,25 @@ impl std::fmt::Debug for Courier {
     }
 }
 
-/// The roots that receivers' certificates are verified against: those of the system.
-pub fn tls_config() -> Arc<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    let (_, ignored) = roots.add_parsable_certificates(native.certs);
-    if roots.is_empty() {
-        tracing::warn!(ignored, "no root certificates on this system: https deliveries will fail");
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
 impl Courier {
-    /// A courier for the current arbiter, which it uses to renew its client.
+    /// A courier for the current arbiter that asks the system's name servers.
     pub fn new(
         tls: Arc<rustls::ClientConfig>,
         rules: Arc<TargetRules>,
         timeout: Duration,
     ) -> Rc<Self> {
-        let client = RefCell::new(client(tls.clone(), rules.clone()));
-        let courier = Rc::new(Self { client, tls, rules, timeout });
+        Self::with_resolver(tls, Resolver::new(Vec::new()), rules, timeout)
+    }
+
+    /// A courier for the current arbiter, which it uses to renew its client.
+    pub fn with_resolver(
+        tls: Arc<rustls::ClientConfig>,
+        resolver: Arc<Resolver>,
+        rules: Arc<TargetRules>,
+        timeout: Duration,
+    ) -> Rc<Self> {
+        let client = RefCell::new(client(tls.clone(), resolver.clone(), rules.clone()));
+        let courier = Rc::new(Self { client, tls, resolver, rules, timeout });
         actix::spawn(renew(Rc::downgrade(&courier)));
         courier
     }
@@ -172,14 +175,19 @@ impl Courier {
     }
 }
 
-fn client(tls: Arc<rustls::ClientConfig>, rules: Arc<TargetRules>) -> Client {
-    let resolver = Resolver::custom(GuardedResolver { rules });
+fn client(
+    tls: Arc<rustls::ClientConfig>,
+    resolver: Arc<Resolver>,
+    rules: Arc<TargetRules>,
+) -> Client {
     let connector = Connector::new()
-        .connector(TcpConnector::new(resolver).service())
+        .connector(dialer(resolver, rules))
+        // Offers HTTP/1.1 alone by its ALPN. awc's `max_http_version` would put a connector without TLS in
+        // its place.
         .rustls_0_23(tls)
-        .max_http_version(Version::HTTP_11)
-        .timeout(CONNECT_TIMEOUT)
-        .handshake_timeout(CONNECT_TIMEOUT)
+        // The dialer's own deadlines come first, so that what is late is known by its name.
+        .timeout(RESOLVE_TIMEOUT + DIAL_TIMEOUT * 2)
+        .handshake_timeout(HANDSHAKE_TIMEOUT)
         .conn_keep_alive(KEEP_ALIVE)
         .conn_lifetime(LIFETIME)
         // The pool's bound is one queue for all hosts; the endpoints' windows bound instead.
@@ -198,7 +206,7 @@ async fn renew(courier: Weak<Courier>) {
     loop {
         tokio::time::sleep(LIFETIME).await;
         let Some(courier) = courier.upgrade() else { return };
-        let renewed = client(courier.tls.clone(), courier.rules.clone());
+        let renewed = client(courier.tls.clone(), courier.resolver.clone(), courier.rules.clone());
         courier.client.replace(renewed);
     }
 }
@@ -206,59 +214,19 @@ async fn renew(courier: Weak<Courier>) {
 fn kind_of(error: &SendRequestError) -> ErrorKind {
     match error {
         SendRequestError::Connect(error) => match error {
-            ConnectError::Resolver(cause) if cause.is::<BlockedAddress>() => {
-                ErrorKind::TargetBlocked
+            ConnectError::Resolver(cause) => {
+                cause.downcast_ref().map_or(ErrorKind::Connect, |NoConnection(kind)| *kind)
             }
-            ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved => {
-                ErrorKind::Dns
-            }
+            // What the dialer did not refuse is the handshake's.
+            ConnectError::Io(error) => kind_of_handshake(error),
+            ConnectError::Timeout => ErrorKind::Tls,
             ConnectError::Disconnected => ErrorKind::Reset,
-            ConnectError::Io(error) if is_tls(error) => ErrorKind::Tls,
             _ => ErrorKind::Connect,
         },
-        SendRequestError::Send(error) if is_tls(error) => ErrorKind::Tls,
         SendRequestError::Send(_) => ErrorKind::Reset,
         SendRequestError::Response(actix_web::error::ParseError::Io(_)) => ErrorKind::Reset,
         SendRequestError::Response(_) => ErrorKind::Protocol,
         SendRequestError::Timeout => ErrorKind::Timeout,
         _ => ErrorKind::Protocol,
-    }
-}
-
-fn is_tls(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>())
-}
-
-/// The resolved address may not be called.
-#[derive(Debug, thiserror::Error)]
-#[error("the name resolves to an address that may not be called")]
-struct BlockedAddress;
-
-/// Resolves names and judges every address that a connection could be made to.
-struct GuardedResolver {
-    rules: Arc<TargetRules>,
-}
-
-impl Resolve for GuardedResolver {
-    fn lookup<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> LocalBoxFuture<'a, Result<Vec<SocketAddr>, Box<dyn std::error::Error>>> {
-        Box::pin(async move {
-            let resolved =
-                tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port)))
-                    .await??;
-            let addresses: Vec<SocketAddr> = resolved.collect();
-            let allowed: Vec<SocketAddr> = addresses
-                .iter()
-                .copied()
-                .filter(|address| self.rules.allows_address(address.ip()))
-                .collect();
-            if allowed.is_empty() && !addresses.is_empty() {
-                return Err(BlockedAddress.into());
-            }
-            Ok(allowed)
-        })
     }
 }

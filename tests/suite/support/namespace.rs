@@ -1,0 +1,37 @@
+//! A network of its own for one test: the test runs itself again in a network namespace in which every address
+//! of the world is this host's, so that whatever is connected to, is connected to here.
+
+use std::process::Command;
+
+use super::daemon::ended;
+
+/// Set in the process within.
+const WITHIN: &str = "HOOKSEAL_TEST_WITHIN";
+
+/// Runs `body` of the test with this full name in such a network.
+pub fn alone(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(WITHIN).is_some() {
+        ip(&["link", "set", "lo", "up"]);
+        ip(&["route", "add", "local", "0.0.0.0/0", "dev", "lo"]);
+        ip(&["-6", "route", "add", "local", "::/0", "dev", "lo"]);
+        return body();
+    }
+    let mut command = Command::new("unshare");
+    command.arg("--net");
+    if !rustix::process::getuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture"]);
+    let within = ended(command.env(WITHIN, "1"));
+    assert!(
+        within.success && within.stdout.contains("1 passed"),
+        "in a network namespace (needs unshare and ip, and root or user namespaces):\n{}\n{}",
+        within.stdout,
+        within.stderr
+    );
+}
+
+fn ip(arguments: &[&str]) {
+    let ended = ended(Command::new("ip").args(arguments));
+    assert!(ended.success, "ip {arguments:?}: {}", ended.stderr);
+}
