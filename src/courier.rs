@@ -45,15 +45,22 @@ const LIFETIME: Duration = Duration::from_secs(75);
 pub struct Address {
     /// None where nothing may be sent to.
     target: Option<Uri>,
-    signer: Signer,
+    /// None where the secret does not open: nothing is sent that is not signed.
+    signer: Option<Signer>,
 }
 
 impl Address {
-    /// The address of an endpoint with the target `url`, as it was registered.
-    pub fn new(rules: &TargetRules, url: &str, secret: Secret) -> Self {
+    /// The address of an endpoint with the target `url`, as it was registered, and its secret where that
+    /// opens.
+    pub fn new(rules: &TargetRules, url: &str, secret: impl Into<Option<Secret>>) -> Self {
         let judged = rules.judge_url(url).ok();
         let target = judged.and_then(|url| url.as_str().parse().ok());
-        Self { target, signer: Signer::new(&secret) }
+        Self { target, signer: secret.into().as_ref().map(Signer::new) }
+    }
+
+    /// Whether what is sent can be signed.
+    pub fn can_sign(&self) -> bool {
+        self.signer.is_some()
     }
 }
 
@@ -109,10 +116,13 @@ impl Courier {
         address: &Address,
         now: Timestamp,
     ) -> Outcome {
+        let Some(signer) = &address.signer else {
+            return Outcome::Faulted(ErrorKind::SecretUnreadable);
+        };
         let Some(target) = &address.target else {
             return Outcome::Faulted(ErrorKind::TargetBlocked);
         };
-        let signature = address.signer.sign(wall_seconds(), &sealed);
+        let signature = signer.sign(wall_seconds(), &sealed);
         let exchange = self.exchange(target.clone(), delivery, sealed, signature, now);
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(outcome)) => outcome,

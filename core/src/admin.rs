@@ -363,7 +363,7 @@ impl Admin {
             parts.clock.now(),
         )?;
         let secret = Secret::new(parts.minter.signing_secret());
-        let locked_secret = parts.vault.lock(organization, &endpoint.id, &secret);
+        let locked_secret = parts.vault.lock(organization, &endpoint.id, &secret).await?;
         // Some carry a secret in their query.
         let url = endpoint.url.split('?').next();
         let metadata = described(json!({ "url": url, "enabled": endpoint.enabled }));
@@ -385,7 +385,8 @@ impl Admin {
                 let target = endpoint.id.as_str();
                 let entry = self.entry_of(caller, organization, action, target, Map::new());
                 parts.store.record(entry).await?;
-                let secret = parts.vault.unlock(organization, &endpoint.id, &locked_secret)?;
+                let secret =
+                    parts.vault.unlock(organization, &endpoint.id, &locked_secret).await?;
                 Ok((endpoint, secret))
             }
             Inserted::Repeated { .. } => Err(Error::Conflict(Conflict::IdempotencyKeyReused)),
@@ -492,7 +493,7 @@ impl Admin {
         if found.endpoint.organization_id != *organization {
             return Err(Error::NotFound(Thing::Endpoint));
         }
-        let secret = self.parts.vault.unlock(organization, id, &found.locked_secret)?;
+        let secret = self.parts.vault.unlock(organization, id, &found.locked_secret).await?;
         let action = Action::SecretRevealed;
         let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
         self.parts.store.record(entry).await?;
@@ -504,7 +505,7 @@ impl Admin {
         let organization = caller.writer()?;
         let parts = &self.parts;
         let secret = Secret::new(parts.minter.signing_secret());
-        let locked = parts.vault.lock(organization, id, &secret);
+        let locked = parts.vault.lock(organization, id, &secret).await?;
         let action = Action::SecretRotated;
         let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
         if parts.store.replace_secret(organization, id, &locked, entry).await? {

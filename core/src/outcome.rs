@@ -27,11 +27,13 @@ pub enum ErrorKind {
     NoActiveKey,
     /// Sealing to the active key failed.
     SealFailed,
+    /// The signing secret does not open: nothing was sent.
+    SecretUnreadable,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Timeout,
         Self::Connect,
         Self::Reset,
@@ -41,6 +43,7 @@ impl ErrorKind {
         Self::Protocol,
         Self::NoActiveKey,
         Self::SealFailed,
+        Self::SecretUnreadable,
     ];
 
     /// The kind as a stable word.
@@ -55,6 +58,7 @@ impl ErrorKind {
             Self::Protocol => "protocol",
             Self::NoActiveKey => "no_active_key",
             Self::SealFailed => "seal_failed",
+            Self::SecretUnreadable => "secret_unreadable",
         }
     }
 
@@ -72,7 +76,8 @@ impl ErrorKind {
             | Self::Tls
             | Self::TargetBlocked
             | Self::NoActiveKey
-            | Self::SealFailed => false,
+            | Self::SealFailed
+            | Self::SecretUnreadable => false,
         }
     }
 }

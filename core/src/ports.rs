@@ -79,13 +79,25 @@ impl std::fmt::Debug for Secret {
 }
 
 /// Secrets at rest, and keyed hashes.
+#[async_trait]
 pub trait Vault: Send + Sync {
     /// Encrypts an endpoint's signing secret, bound to its organization and row.
-    fn lock(&self, organization: &OrganizationId, endpoint: &EndpointId, secret: &Secret)
-    -> String;
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::error::Error::Unavailable) while the key to do it with is not to be had.
+    async fn lock(
+        &self,
+        organization: &OrganizationId,
+        endpoint: &EndpointId,
+        secret: &Secret,
+    ) -> Result<String>;
 
     /// Decrypts what [`Vault::lock`] made for the same row.
-    fn unlock(
+    ///
+    /// # Errors
+    /// [`Error::Broken`](crate::error::Error::Broken) for anything else, which will never open;
+    /// [`Error::Unavailable`](crate::error::Error::Unavailable) while the key to do it with is not to be had.
+    async fn unlock(
         &self,
         organization: &OrganizationId,
         endpoint: &EndpointId,

@@ -9,6 +9,7 @@ mod m0001_initial;
 mod m0002_contract;
 mod m0003_statistics;
 mod m0004_cluster;
+mod m0005_keyring;
 mod text;
 
 /// All steps, in order.
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_contract::Migration),
             Box::new(m0003_statistics::Migration),
             Box::new(m0004_cluster::Migration),
+            Box::new(m0005_keyring::Migration),
         ]
     }
 }

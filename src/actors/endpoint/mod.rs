@@ -241,6 +241,13 @@ impl EndpointActor {
                         enabled: endpoint.enabled,
                     };
                     actor.lane.on_settings(settings, now);
+                    if !address.can_sign() {
+                        // Whoever mends it changes the row behind our back.
+                        context.run_later(BROKEN_PAUSE, |actor, context| {
+                            actor.settings = None;
+                            actor.pump(context);
+                        });
+                    }
                     let (endpoint, address) = (Arc::new(endpoint), Arc::new(address));
                     actor.settings = Some(Settings { endpoint, address, version });
                     actor.pump(context);
@@ -324,7 +331,15 @@ impl EndpointActor {
 async fn destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint, Address)>> {
     let Some(found) = tools.store.destination(id).await? else { return Ok(None) };
     let organization = &found.endpoint.organization_id;
-    let secret = tools.vault.unlock(organization, id, &found.locked_secret)?;
+    let secret = match tools.vault.unlock(organization, id, &found.locked_secret).await {
+        Ok(secret) => Some(secret),
+        // Each attempt fails by it, so that it is seen where one looks for what became of a delivery.
+        Err(error @ Error::Broken { .. }) => {
+            tracing::error!(endpoint = %id, error = &error as &dyn std::error::Error, "nothing can be signed");
+            None
+        }
+        Err(error) => return Err(error),
+    };
     let address = Address::new(&tools.targets, &found.endpoint.url, secret);
     Ok(Some((found.endpoint, address)))
 }

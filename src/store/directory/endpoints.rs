@@ -17,15 +17,15 @@ use hookseal_core::ports::{
 use hookseal_entity::{encryption_key, endpoint, organization};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveModelTrait, ActiveValue::NotSet, ColumnTrait, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::{
     endpoint_of, endpoints_of, older_than, organizations, read_limit, record, touch_audience,
 };
 use crate::store::news::News;
-use crate::store::{Failure, SqlStore, begin_write, deletion, rows};
+use crate::store::{Failure, SqlStore, begin_write, deletion, keyring, rows};
 
 #[async_trait]
 impl Endpoints for SqlStore {
@@ -53,6 +53,7 @@ impl Endpoints for SqlStore {
             if endpoints_of(&row.organization_id).count(&tx).await? >= most as u64 {
                 return Err(Error::Conflict(Conflict::TooManyEndpoints).into());
             }
+            keyring::hold_current_key(&tx, &row.signing_secret).await?;
             endpoint::Entity::insert(row.into_active_model()).exec_without_returning(&tx).await?;
             record(&tx, &entry).await?;
             News::of_endpoint(EndpointChange::Created, new.endpoint).commit(tx, &herald).await?;
@@ -142,7 +143,10 @@ impl Endpoints for SqlStore {
             let changed = Destination { endpoint: change(before.clone())?, locked_secret };
             let what = EndpointChange::between(&before, &changed.endpoint);
             let row = rows::endpoint_row(&changed, idempotency.as_ref()).into_active_model();
-            endpoint::Entity::update(row.reset_all()).exec(&tx).await?;
+            let mut row = row.reset_all();
+            // It may be encrypted anew beside this, which locks nothing but the row.
+            row.signing_secret = NotSet;
+            endpoint::Entity::update(row).exec(&tx).await?;
             record(&tx, &entry).await?;
             let news = News::of_endpoint(what, changed.endpoint.clone());
             let committed = news.commit(tx, &herald).await;
@@ -206,6 +210,7 @@ impl Endpoints for SqlStore {
             if !touch_audience(&tx, &organization).await? {
                 return Ok(false);
             }
+            keyring::hold_current_key(&tx, &locked_secret).await?;
             let replaced = endpoint::Entity::update_many()
                 .col_expr(SigningSecret, Expr::value(locked_secret))
                 .col_expr(UpdatedAtMs, Expr::value(entry.created_at.as_ms()))
