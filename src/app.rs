@@ -198,7 +198,10 @@ pub(crate) async fn rows(
 async fn connect(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Connections> {
     make_data_dir(&config.data_dir)?;
     let (url, data_dir) = (config.database_url.clone(), config.data_dir.clone());
-    on(runtime, async move { Connections::connect(url.as_deref(), &data_dir).await }).await
+    on(runtime, async move {
+        Connections::connect(url.as_ref().map(Secret::expose), &data_dir).await
+    })
+    .await
 }
 
 /// Another daemon may be at work on an older schema: the lock comes first.
@@ -238,7 +241,8 @@ pub(crate) fn master_key(config: &Config) -> Result<KeySource> {
 /// Keeps a second daemon off a SQLite database for as long as the answered file lives.
 fn lock_database(config: &Config) -> Result<Option<File>> {
     make_data_dir(&config.data_dir)?;
-    let Some(mut path) = sqlite_file(config.database_url.as_deref(), &config.data_dir) else {
+    let url = config.database_url.as_ref().map(Secret::expose);
+    let Some(mut path) = sqlite_file(url, &config.data_dir) else {
         return Ok(None);
     };
     path.as_mut_os_string().push(".lock");

@@ -87,7 +87,7 @@ pub struct Config {
     /// Where the embedded database and the made master key are.
     pub data_dir: PathBuf,
     /// Another database than the embedded one.
-    pub database_url: Option<String>,
+    pub database_url: Option<Secret>,
     /// Redis, for what several processes share.
     pub redis: Option<RedisLink>,
     /// What this node is called where there are several.
@@ -169,7 +169,7 @@ impl Config {
             data_dir: settings
                 .text("data_dir")
                 .map_or_else(|| "./hookseal-data".into(), PathBuf::from),
-            database_url: settings.text("database_url"),
+            database_url: settings.text("database_url").map(Secret::new),
             redis: settings.take("redis_url", redis_link::EXPECTED, RedisLink::parse)?,
             node_name: settings.text("node_name").unwrap_or_else(host_name),
             node_lease: settings.duration("node_lease", 1000..=60_000, 10_000)?,
@@ -235,7 +235,7 @@ impl Config {
 
     /// Whether the database is the embedded one.
     pub fn is_embedded(&self) -> bool {
-        self.database_url.as_deref().is_none_or(|url| url.starts_with("sqlite:"))
+        self.database_url.as_ref().is_none_or(|url| url.expose().starts_with("sqlite:"))
     }
 }
 
@@ -427,6 +427,20 @@ mod tests {
             }
         }
         assert!(read("listen = ", &[]).is_err());
+    }
+
+    #[test]
+    fn no_secret_is_in_what_is_shown_of_the_settings() {
+        let settings = [
+            ("platform_key", "canary-canary-canary"),
+            ("database_url", "postgres://hookseal:canary@127.0.0.1/hookseal"),
+            ("redis_url", "redis+sentinel://hookseal:canary@127.0.0.1/service"),
+            ("master_key_command", "show --token canary"),
+            ("new_master_key", "canary"),
+            ("session_secret", "canary-canary-canary-canary-canary"),
+        ];
+        let shown = format!("{:?}", read("", &settings).expect("valid"));
+        assert!(!shown.contains("canary") && shown.contains("[secret]"), "{shown}");
     }
 
     #[test]
