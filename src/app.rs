@@ -179,10 +179,7 @@ async fn roster(
 
 /// Opens the database of `config` for a command, which may run beside a daemon: it brings the schema up to
 /// date only where none is at work on the older one.
-pub(crate) async fn rows(
-    config: &Config,
-    runtime: &tokio::runtime::Handle,
-) -> Result<Connections> {
+pub(crate) async fn rows(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Connections> {
     let connections = connect(config, runtime).await?;
     let up_to_date = on(runtime, {
         let connections = connections.clone();
@@ -198,9 +195,10 @@ pub(crate) async fn rows(
 async fn connect(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Connections> {
     make_data_dir(&config.data_dir)?;
     let (url, data_dir) = (config.database_url.clone(), config.data_dir.clone());
-    on(runtime, async move {
-        Connections::connect(url.as_ref().map(Secret::expose), &data_dir).await
-    })
+    on(
+        runtime,
+        async move { Connections::connect(url.as_ref().map(Secret::expose), &data_dir).await },
+    )
     .await
 }
 

@@ -385,8 +385,7 @@ impl Admin {
                 let target = endpoint.id.as_str();
                 let entry = self.entry_of(caller, organization, action, target, Map::new());
                 parts.store.record(entry).await?;
-                let secret =
-                    parts.vault.unlock(organization, &endpoint.id, &locked_secret).await?;
+                let secret = parts.vault.unlock(organization, &endpoint.id, &locked_secret).await?;
                 Ok((endpoint, secret))
             }
             Inserted::Repeated { .. } => Err(Error::Conflict(Conflict::IdempotencyKeyReused)),

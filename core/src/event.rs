@@ -160,7 +160,9 @@ pub struct PublishFields {
 
 impl std::fmt::Debug for PublishFields {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PublishFields").field("event_type", &self.event_type).finish_non_exhaustive()
+        f.debug_struct("PublishFields")
+            .field("event_type", &self.event_type)
+            .finish_non_exhaustive()
     }
 }
 

@@ -76,7 +76,8 @@ impl PublicJwk {
             ));
         }
         if has_small_divisor(&n) {
-            let rule = format!("a product of two large primes, without a divisor below {DIVISORS_BELOW}");
+            let rule =
+                format!("a product of two large primes, without a divisor below {DIVISORS_BELOW}");
             return Err(fault("n", &rule));
         }
         if !(17..=64).contains(&significant_bits(&e)) || !is_odd(&e) {

@@ -48,7 +48,8 @@ impl RekeyArgs {
             (Some(source), None) => Ok(source),
             (None, Some(source)) => Ok(source.clone()),
             (None, None) => {
-                let ways = "base64url of 32 bytes, or --new-key-file, --new-key-command or --generate";
+                let ways =
+                    "base64url of 32 bytes, or --new-key-file, --new-key-command or --generate";
                 Err(Error::invalid(setting, ways))
             }
         }

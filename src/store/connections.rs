@@ -185,8 +185,9 @@ impl Connections {
         };
         // Nodes that start together go one after the other; the session's end gives the lock back.
         let patient = &[("lock_timeout", "0"), ("statement_timeout", "0")];
-        let session =
-            Database::connect(postgres_options(url.expose(), 1, patient)).await.map_err(unavailable)?;
+        let session = Database::connect(postgres_options(url.expose(), 1, patient))
+            .await
+            .map_err(unavailable)?;
         let lock = format!("SELECT pg_advisory_lock({MIGRATION_LOCK})");
         session.execute_unprepared(&lock).await.map_err(unavailable)?;
         // Steps over filled tables take longer than any statement of the daemon may.

@@ -7,8 +7,8 @@ use hookseal_core::time::Timestamp;
 use hookseal_entity::{data_key, endpoint};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait,
-    ActiveModelTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 
 use super::{Connections, Failure, begin_write, unavailable};
@@ -149,9 +149,8 @@ pub async fn secrets_under_others(
 ) -> Result<Vec<StoredSecret>> {
     use endpoint::Column::{Id, OrganizationId as Organization, SigningSecret};
     // `/` is what follows `.`: all that begins with the id and a dot lies between.
-    let is_current = SigningSecret
-        .gte(format!("{current}."))
-        .and(SigningSecret.lt(format!("{current}/")));
+    let is_current =
+        SigningSecret.gte(format!("{current}.")).and(SigningSecret.lt(format!("{current}/")));
     let mut query = endpoint::Entity::find()
         .select_only()
         .columns([Organization, Id, SigningSecret])

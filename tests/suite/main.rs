@@ -30,6 +30,7 @@ mod outage;
 mod ownership;
 mod parity;
 mod recovery;
+mod rekey;
 mod restart;
 mod schedule;
 mod statistics;

@@ -27,8 +27,8 @@ const NEXT_FILE: &str = "master.key.new";
 const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 /// The most of a command's output that is read.
 const COMMAND_OUTPUT: u64 = 4096;
-/// The source is asked again at most so often.
-const READ_AGAIN_EVERY: Duration = Duration::from_secs(5);
+/// How long the source is left alone after it did not give the key that was wanted.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// What wrapped keys named before master keys had ids.
 const NAMELESS: &str = "master";
 
@@ -207,7 +207,8 @@ impl KeySource {
 
     fn output(&self, line: &str) -> Result<Zeroizing<String>> {
         let failed = || {
-            let rule = "a command without a shell's syntax that prints the key and exits with 0 within";
+            let rule =
+                "a command without a shell's syntax that prints the key and exits with 0 within";
             Error::invalid(&self.setting, format!("{rule} {COMMAND_WITHIN:?}"))
         };
         let deadline = Instant::now() + COMMAND_WITHIN;
@@ -251,14 +252,9 @@ impl KeySource {
 #[derive(Debug)]
 pub struct MasterWrap {
     source: KeySource,
-    held: Mutex<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    key: MasterKey,
-    /// When the source was asked again.
-    read_again: Option<Instant>,
+    held: Mutex<MasterKey>,
+    /// When the source was last asked again in vain. Whoever asks holds it.
+    in_vain: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl MasterWrap {
@@ -268,21 +264,23 @@ impl MasterWrap {
     /// [`Error::Invalid`] names the setting that gave none.
     pub async fn open(source: KeySource) -> Result<Self> {
         let key = read(source.clone(), None).await?;
-        Ok(Self { source, held: Mutex::new(Held { key, read_again: None }) })
+        Ok(Self { source, held: Mutex::new(key), in_vain: tokio::sync::Mutex::default() })
     }
 
     /// Asks the source again, where the key was changed while this process ran.
     async fn read_again(&self, wanted: &str) {
-        {
-            let mut held = self.held.lock();
-            if held.read_again.is_some_and(|at| at.elapsed() < READ_AGAIN_EVERY) {
-                return;
-            }
-            held.read_again = Some(Instant::now());
+        let mut in_vain = self.in_vain.lock().await;
+        if self.id() == wanted || in_vain.is_some_and(|at| at.elapsed() < READ_AGAIN_AFTER) {
+            return;
         }
+        *in_vain = Some(Instant::now());
         match read(self.source.clone(), Some(wanted.to_owned())).await {
-            Ok(key) => self.held.lock().key = key,
+            Ok(key) if key.id() == wanted => {
+                *self.held.lock() = key;
+                *in_vain = None;
+            }
             // What is held is compared next, and found to be another.
+            Ok(_) => {}
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "the master key was not read again");
@@ -300,11 +298,11 @@ async fn read(source: KeySource, wanted: Option<String>) -> Result<MasterKey> {
 #[async_trait]
 impl KeyWrap for MasterWrap {
     fn id(&self) -> String {
-        self.held.lock().key.id()
+        self.held.lock().id()
     }
 
     async fn wrap(&self, key: &KeyBytes, context: &str) -> Result<String> {
-        let master = self.held.lock().key.clone();
+        let master = self.held.lock().clone();
         Ok(lock(&master.0, &master.id(), context, key.as_slice()))
     }
 
@@ -313,7 +311,7 @@ impl KeyWrap for MasterWrap {
         if named != NAMELESS && named != self.id() {
             self.read_again(named).await;
         }
-        let master = self.held.lock().key.clone();
+        let master = self.held.lock().clone();
         let opened = unlock(&master.0, context, wrapped)
             .and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok());
         opened.map(Zeroizing::new).ok_or_else(|| {

@@ -201,8 +201,7 @@ impl Vault for KeyVault {
                 self.secret_key(stored).await?
             }
         };
-        open_secret(&key, organization, endpoint, locked)
-            .ok_or(broken("a stored signing secret"))
+        open_secret(&key, organization, endpoint, locked).ok_or(broken("a stored signing secret"))
     }
 
     fn hash_api_key(&self, key: &str) -> String {
