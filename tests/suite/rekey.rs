@@ -16,7 +16,7 @@ use hookseal_core::ports::{Destination, Endpoints as _};
 use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::json;
 
-use crate::support::daemon::{Ended, Home, ended, wait};
+use crate::support::daemon::{Caller, Ended, Home, ended, wait};
 use crate::support::databases::{Bench, new_postgres_database};
 use crate::support::rekeying::{data_keys, endpoint_rows, master_key, rekey_under_load, reveal};
 use crate::support::rows::{LOCKED, T0, entry};
@@ -133,7 +133,7 @@ fn a_generated_key_takes_the_former_ones_place_beside_a_running_daemon() {
     assert_eq!(receiver.accepted(), 1);
     assert!(daemon.terminate().success());
     let daemon = home.start();
-    let tenant = crate::support::daemon::Caller::new(&daemon.url, &tenant.caller.key);
+    let tenant = Caller::new(&daemon.url, &tenant.caller.key);
     assert_eq!(reveal(&tenant, &id), secret);
 }
 
@@ -159,6 +159,42 @@ fn a_generated_key_that_was_not_put_in_place_is_found() {
     });
     opens(&mut home.command()).unwrap();
     assert!(!next.exists());
+}
+
+#[test]
+fn keys_of_the_former_schema_are_taken_over() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = runtime.block_on(new_postgres_database());
+    let postgres =
+        Home::new(&[("HOOKSEAL_DATABASE_URL", &url), ("HOOKSEAL_MASTER_KEY", &master_key(1))]);
+    let sqlite = Home::new(&[]);
+    for (home, url) in [(&sqlite, sqlite_url(&sqlite)), (&postgres, url.clone())] {
+        let daemon = home.start();
+        let tenant = daemon.tenant();
+        let made = json!({ "url": "https://example.com" });
+        let made = tenant.caller.post("/v1/webhooks/endpoints", made).ok();
+        let id = made["endpoint"]["id"].as_str().unwrap();
+        assert!(daemon.terminate().success());
+        runtime.block_on(async {
+            let db = Database::connect(&url).await.unwrap();
+            for sql in [
+                "CREATE TABLE data_keys (id text NOT NULL PRIMARY KEY, purpose text NOT NULL UNIQUE, \
+                 wrapped text NOT NULL, created_at_ms bigint NOT NULL)",
+                // Wrapped keys did not name the master key.
+                "INSERT INTO data_keys SELECT id, purpose, 'master' || substr(wrapped, 12), \
+                 created_at_ms FROM keyring",
+                // As if the step had been killed in its middle.
+                "DELETE FROM keyring WHERE purpose <> 'fingerprints'",
+                "DELETE FROM seaql_migrations WHERE version = 'm0005_keyring'",
+            ] {
+                db.execute_unprepared(sql).await.unwrap();
+            }
+            db.close().await.unwrap();
+        });
+        let daemon = home.start();
+        let caller = Caller::new(&daemon.url, &tenant.caller.key);
+        assert_eq!(reveal(&caller, id), made["signing_secret"].as_str().unwrap());
+    }
 }
 
 #[test]
@@ -202,7 +238,7 @@ fn a_rekey_that_is_killed_leaves_keys_that_open_and_is_finished_by_another() {
     assert_eq!(runtime.block_on(data_keys(&sqlite_url(&home))).len(), 1);
     assert!(daemon.terminate().success());
     let daemon = home.start();
-    let caller = crate::support::daemon::Caller::new(&daemon.url, &tenant.caller.key);
+    let caller = Caller::new(&daemon.url, &tenant.caller.key);
     for (id, secret) in &endpoints {
         assert_eq!(reveal(&caller, id), *secret);
     }
@@ -329,7 +365,7 @@ async fn a_rotation_wins_over_a_rekey(bench: Bench) {
     assert!(
         bench.store.replace_secret(&organization, &rotated.id, &by_owner, entry).await.unwrap()
     );
-    assert_eq!(left().await, [moved.id.clone()]);
+    assert_eq!(left().await, std::slice::from_ref(&moved.id));
     let replacements: Vec<_> =
         page.into_iter().map(|stored| (stored, format!("{current}by_rekey"))).collect();
     assert_eq!(replace_locked_secrets(&bench.connections, &replacements).await.unwrap(), 1);

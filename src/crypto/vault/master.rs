@@ -190,7 +190,10 @@ impl KeySource {
                     .map_err(|_| Error::invalid(&self.setting, "a readable file"))?;
                 MasterKey::parse(&self.setting, &Zeroizing::new(text))
             }
-            Origin::Command(line) => MasterKey::parse(&self.setting, &self.output(line.expose())?),
+            Origin::Command(line) => {
+                let printed = self.output(line.expose(), COMMAND_WITHIN)?;
+                MasterKey::parse(&self.setting, &printed)
+            }
             Origin::DataDir(path) => {
                 let key = MasterKey::in_data_dir(path)?;
                 let next = read_file(&path.join(NEXT_FILE))?
@@ -205,13 +208,13 @@ impl KeySource {
         }
     }
 
-    fn output(&self, line: &str) -> Result<Zeroizing<String>> {
+    fn output(&self, line: &str, within: Duration) -> Result<Zeroizing<String>> {
         let failed = || {
             let rule =
                 "a command without a shell's syntax that prints the key and exits with 0 within";
-            Error::invalid(&self.setting, format!("{rule} {COMMAND_WITHIN:?}"))
+            Error::invalid(&self.setting, format!("{rule} {within:?}"))
         };
-        let deadline = Instant::now() + COMMAND_WITHIN;
+        let deadline = Instant::now() + within;
         let mut words = line.split_whitespace();
         let mut child = Command::new(words.next().ok_or_else(failed)?)
             .args(words)
@@ -229,7 +232,7 @@ impl KeySource {
             drop(sender.send(read.is_some_and(|read| read.is_ok()).then_some(text)));
         });
         let left = || deadline.saturating_duration_since(Instant::now());
-        let text = printed.recv_timeout(COMMAND_WITHIN).ok().flatten();
+        let text = printed.recv_timeout(within).ok().flatten();
         let status = loop {
             match child.try_wait() {
                 Ok(None) if text.is_some() && !left().is_zero() => {
@@ -402,6 +405,10 @@ mod tests {
             }
         }
         let source = KeySource::command("master_key_command", "vault --token canary");
+        let within = Duration::from_millis(50);
+        for endless in ["sleep 60", "tail -f /dev/null"] {
+            assert!(source.output(endless, within).is_err(), "{endless}");
+        }
         assert!(!format!("{source:?}").contains("canary"));
     }
 
