@@ -36,7 +36,7 @@ use crate::courier::{Resolver, tls_config, tls_config_with};
 use crate::crypto::SystemEntropy;
 use crate::crypto::seal::JoseSealer;
 use crate::crypto::session::SessionVerifier;
-use crate::crypto::vault::{KeyVault, MasterKey};
+use crate::crypto::vault::{KeySource, KeyVault, MasterWrap};
 use crate::feed::memory::MemoryFeed;
 use crate::feed::redis::{RedisFeed, Writers};
 use crate::listener;
@@ -65,18 +65,9 @@ pub struct Foundation {
 }
 
 impl Foundation {
-    /// Opens the database of `config` for a command, which may run beside a daemon: it brings the
-    /// schema up to date only where none is at work on the older one.
+    /// Opens the database of `config` and its keys for a command, which may run beside a daemon.
     pub async fn open(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self> {
-        let connections = connect(config, &runtime).await?;
-        let up_to_date = on(&runtime, {
-            let connections = connections.clone();
-            async move { connections.is_migrated().await }
-        });
-        if !up_to_date.await? {
-            let _database_lock = lock_database(config)?;
-            let _node_lock = lock_node_and_migrate(config, &connections, &runtime).await?;
-        }
+        let connections = rows(config, &runtime).await?;
         Self::over(config, runtime, connections).await
     }
 
@@ -94,7 +85,10 @@ impl Foundation {
         let master = master_key(config)?;
         let vault = on(&runtime, {
             let (connections, clock) = (connections.clone(), clock.clone());
-            async move { KeyVault::open(&connections, &master, &*clock).await }
+            async move {
+                let wrap = Arc::new(MasterWrap::open(master).await?);
+                KeyVault::open(&connections, wrap, &*clock).await
+            }
         })
         .await?;
         Ok(Self {
@@ -178,10 +172,29 @@ async fn roster(
     Ok(Some(Arc::new(roster)))
 }
 
+/// Opens the database of `config` for a command, which may run beside a daemon: it brings the schema up to
+/// date only where none is at work on the older one.
+pub(crate) async fn rows(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Connections> {
+    let connections = connect(config, runtime).await?;
+    let up_to_date = on(runtime, {
+        let connections = connections.clone();
+        async move { connections.is_migrated().await }
+    });
+    if !up_to_date.await? {
+        let _database_lock = lock_database(config)?;
+        let _node_lock = lock_node_and_migrate(config, &connections, runtime).await?;
+    }
+    Ok(connections)
+}
+
 async fn connect(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Connections> {
     make_data_dir(&config.data_dir)?;
     let (url, data_dir) = (config.database_url.clone(), config.data_dir.clone());
-    on(runtime, async move { Connections::connect(url.as_deref(), &data_dir).await }).await
+    on(
+        runtime,
+        async move { Connections::connect(url.as_ref().map(Secret::expose), &data_dir).await },
+    )
+    .await
 }
 
 /// Another daemon may be at work on an older schema: the lock comes first.
@@ -206,20 +219,13 @@ async fn on<T: Send + 'static>(
     runtime.spawn(work).await.unwrap_or_else(|panic| Err(Error::broken("the start", panic)))
 }
 
-fn master_key(config: &Config) -> Result<MasterKey> {
-    match (&config.master_key, &config.master_key_file) {
-        (Some(_), Some(_)) => {
-            Err(Error::invalid("master_key_file", "nothing, since master_key is set"))
-        }
-        (Some(key), None) => MasterKey::parse("master_key", key.expose()),
-        (None, Some(file)) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|_| Error::invalid("master_key_file", "a readable file"))?;
-            MasterKey::parse("master_key_file", &text)
-        }
+/// Where the master key of a database comes from.
+pub(crate) fn master_key(config: &Config) -> Result<KeySource> {
+    match &config.master_key {
+        Some(source) => Ok(source.clone()),
         // Made keys live beside the embedded database; elsewhere a second node could not have it.
-        (None, None) if config.is_embedded() => MasterKey::in_data_dir(&config.data_dir),
-        (None, None) => {
+        None if config.is_embedded() => Ok(KeySource::data_dir(&config.data_dir)),
+        None => {
             Err(Error::invalid("master_key", "base64url of 32 bytes, since database_url is set"))
         }
     }
@@ -228,7 +234,8 @@ fn master_key(config: &Config) -> Result<MasterKey> {
 /// Keeps a second daemon off a SQLite database for as long as the answered file lives.
 fn lock_database(config: &Config) -> Result<Option<File>> {
     make_data_dir(&config.data_dir)?;
-    let Some(mut path) = sqlite_file(config.database_url.as_deref(), &config.data_dir) else {
+    let url = config.database_url.as_ref().map(Secret::expose);
+    let Some(mut path) = sqlite_file(url, &config.data_dir) else {
         return Ok(None);
     };
     path.as_mut_os_string().push(".lock");
@@ -269,7 +276,7 @@ impl Daemon {
     pub async fn start(config: &Config, runtime: tokio::runtime::Handle) -> Result<Self> {
         // Bound before anything is touched: a port that is taken must cost nobody a claim.
         let listener = listener::bind(config.listen)?;
-        let tls = config.certificate.clone().map(listener::tls_config).transpose()?;
+        let inbound_tls = config.certificate.clone().map(listener::tls_config).transpose()?;
         let sessions = session_verifier(config)?;
         let tls = match &config.extra_ca_file {
             Some(file) => tls_config_with(file)?,
@@ -398,7 +405,7 @@ impl Daemon {
             known_keys,
         });
         actix::spawn(flush_counts(api.clone()));
-        let server = listener::serve(config, listener, api.clone(), tls, cores)?;
+        let server = listener::serve(config, listener, api.clone(), inbound_tls, cores)?;
         let handle = server.handle();
         let served = actix::spawn(server);
         Ok(Self {

@@ -16,6 +16,7 @@ use hookseal_core::ports::Secret;
 use hookseal_core::retry::{RetrySchedule, parse_duration};
 use hookseal_core::target::{Network, TargetRules};
 
+use crate::crypto::vault::KeySource;
 use crate::listener::CertificateFiles;
 use crate::redis_link::{self, RedisLink};
 
@@ -91,17 +92,17 @@ pub struct Config {
     /// Where the embedded database and the made master key are.
     pub data_dir: PathBuf,
     /// Another database than the embedded one.
-    pub database_url: Option<String>,
+    pub database_url: Option<Secret>,
     /// Redis, for what several processes share.
     pub redis: Option<RedisLink>,
     /// What this node is called where there are several.
     pub node_name: String,
     /// How long a node may be out of sight before others take its endpoints over.
     pub node_lease: Duration,
-    /// The master key, base64url of 32 bytes.
-    pub master_key: Option<Secret>,
-    /// A file that holds the master key.
-    pub master_key_file: Option<PathBuf>,
+    /// Where the master key comes from, where that is not the data directory.
+    pub master_key: Option<KeySource>,
+    /// The master key that `hookseal rekey` changes to.
+    pub new_master_key: Option<KeySource>,
     /// Allows `http:` and loopback targets.
     pub dev: bool,
     /// Whether callers may ask for the GraphQL schema.
@@ -179,12 +180,14 @@ impl Config {
             data_dir: settings
                 .text("data_dir")
                 .map_or_else(|| "./hookseal-data".into(), PathBuf::from),
-            database_url: settings.text("database_url"),
+            database_url: settings.text("database_url").map(Secret::new),
             redis: settings.take("redis_url", redis_link::EXPECTED, RedisLink::parse)?,
             node_name: settings.text("node_name").unwrap_or_else(host_name),
             node_lease: settings.duration("node_lease", 1000..=60_000, 10_000)?,
-            master_key: settings.text("master_key").map(Secret::new),
-            master_key_file: settings.text("master_key_file").map(PathBuf::from),
+            master_key: settings.master_key()?,
+            new_master_key: settings
+                .text("new_master_key")
+                .map(|key| KeySource::given("new_master_key", &key)),
             dev: settings.flag("dev", false)?,
             introspection: settings.flag("introspection", true)?,
             allow_targets: settings
@@ -249,7 +252,7 @@ impl Config {
 
     /// Whether the database is the embedded one.
     pub fn is_embedded(&self) -> bool {
-        self.database_url.as_deref().is_none_or(|url| url.starts_with("sqlite:"))
+        self.database_url.as_ref().is_none_or(|url| url.expose().starts_with("sqlite:"))
     }
 }
 
@@ -296,6 +299,24 @@ impl Settings {
 
     fn text(&mut self, name: &str) -> Option<String> {
         self.values.remove(name).filter(|value| !value.is_empty())
+    }
+
+    fn master_key(&mut self) -> Result<Option<KeySource>> {
+        type Make = fn(&str, &str) -> KeySource;
+        let ways: [(&str, Make); 3] = [
+            ("master_key", KeySource::given),
+            ("master_key_file", |setting, path| KeySource::file(setting, path)),
+            ("master_key_command", KeySource::command),
+        ];
+        let mut found: Option<(&str, KeySource)> = None;
+        for (setting, source) in ways {
+            let Some(value) = self.text(setting) else { continue };
+            if let Some((first, _)) = found {
+                return Err(Error::invalid(setting, format!("nothing, since {first} is set")));
+            }
+            found = Some((setting, source(setting, &value)));
+        }
+        Ok(found.map(|(_, source)| source))
     }
 
     fn take<T>(
@@ -446,6 +467,32 @@ mod tests {
             match read("", &[(set, "x.pem")]) {
                 Err(Error::Invalid { field, .. }) => assert_eq!(field, missing),
                 other => panic!("expected {missing} at fault: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_secret_is_in_what_is_shown_of_the_settings() {
+        let settings = [
+            ("platform_key", "canary-canary-canary"),
+            ("database_url", "postgres://hookseal:canary@127.0.0.1/hookseal"),
+            ("redis_url", "redis+sentinel://hookseal:canary@127.0.0.1/service"),
+            ("master_key_command", "show --token canary"),
+            ("new_master_key", "canary"),
+            ("session_secret", "canary-canary-canary-canary-canary"),
+        ];
+        let shown = format!("{:?}", read("", &settings).expect("valid"));
+        assert!(!shown.contains("canary") && shown.contains("[secret]"), "{shown}");
+    }
+
+    #[test]
+    fn a_master_key_comes_from_one_place() {
+        let [key, file, command] = ["master_key", "master_key_file", "master_key_command"];
+        for (first, second) in [(key, file), (key, command), (file, command)] {
+            assert!(read("", &[(first, "x")]).expect("valid").master_key.is_some());
+            match read("", &[(first, "x"), (second, "y")]) {
+                Err(Error::Invalid { field, .. }) => assert_eq!(field, second),
+                other => panic!("expected {second} at fault: {other:?}"),
             }
         }
     }

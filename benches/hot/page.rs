@@ -7,7 +7,7 @@ use hookseal::api::KnownKeys;
 use hookseal::clock::AnchoredClock;
 use hookseal::cluster::Nodes;
 use hookseal::crypto::seal::JoseSealer;
-use hookseal::crypto::vault::{KeyVault, MasterKey};
+use hookseal::crypto::vault::{KeySource, KeyVault, MasterWrap};
 use hookseal_core::access::{Caller, Scope};
 use hookseal_core::admin::{Admin, AdminParts, Quotas};
 use hookseal_core::event::Catalogue;
@@ -90,8 +90,9 @@ impl Piece for Page {
 
 async fn use_cases(bench: &Bench) -> (Admin, Intake) {
     let clock = Arc::new(AnchoredClock::start());
-    let master = MasterKey::parse("master_key", &"A".repeat(43)).unwrap();
-    let vault = Arc::new(KeyVault::open(&bench.connections, &master, &*clock).await.unwrap());
+    let master = KeySource::given("master_key", &"A".repeat(43));
+    let master = Arc::new(MasterWrap::open(master).await.unwrap());
+    let vault = Arc::new(KeyVault::open(&bench.connections, master, &*clock).await.unwrap());
     let (sealer, catalogue) = (Arc::new(JoseSealer::default()), Arc::new(Catalogue::default()));
     let admin = Admin::new(AdminParts {
         store: bench.store.clone(),

@@ -90,6 +90,9 @@ impl std::fmt::Debug for Admin {
     }
 }
 
+/// How often a rotation tries again where keys or secrets change beside it.
+const ROTATION_TRIES: usize = 3;
+
 impl Admin {
     /// An administration over its ports.
     pub fn new(parts: AdminParts) -> Self {
@@ -364,8 +367,8 @@ impl Admin {
             parts.clock.now(),
         )?;
         let secret = Secret::new(parts.minter.signing_secret());
-        let locked_secret =
-            parts.vault.lock(organization, &endpoint.id, SecretColumn::Current, &secret);
+        let current = SecretColumn::Current;
+        let locked_secret = parts.vault.lock(organization, &endpoint.id, current, &secret).await?;
         // Some carry a secret in their query.
         let url = endpoint.url.split('?').next();
         let metadata = described(json!({ "url": url, "enabled": endpoint.enabled }));
@@ -390,7 +393,7 @@ impl Admin {
                 parts.store.record(entry).await?;
                 let current = SecretColumn::Current;
                 let secret =
-                    parts.vault.unlock(organization, &endpoint.id, current, &locked_secret)?;
+                    parts.vault.unlock(organization, &endpoint.id, current, &locked_secret).await?;
                 Ok((endpoint, secret))
             }
             Inserted::Repeated { .. } => Err(Error::Conflict(Conflict::IdempotencyKeyReused)),
@@ -499,8 +502,8 @@ impl Admin {
         if found.endpoint.organization_id != *organization {
             return Err(Error::NotFound(Thing::Endpoint));
         }
-        let current = SecretColumn::Current;
-        let secret = self.parts.vault.unlock(organization, id, current, &found.locked_secret)?;
+        let (vault, current) = (&self.parts.vault, SecretColumn::Current);
+        let secret = vault.unlock(organization, id, current, &found.locked_secret).await?;
         let action = Action::SecretRevealed;
         let entry = self.entry_of(caller, organization, action, id.as_str(), Map::new());
         self.parts.store.record(entry).await?;
@@ -517,28 +520,59 @@ impl Admin {
     ) -> Result<Secret> {
         let organization = caller.writer()?;
         let grace = GracePeriod::judge(grace_period_seconds)?;
-        let parts = &self.parts;
-        let secret = Secret::new(parts.minter.signing_secret());
-        let locked_secret = parts.vault.lock(organization, id, SecretColumn::Current, &secret);
-        let action = Action::SecretRotated;
+        let secret = Secret::new(self.parts.minter.signing_secret());
         let metadata = described(json!({ "grace_period_seconds": grace.seconds() }));
+        let action = Action::SecretRotated;
         let entry = self.entry_of(caller, organization, action, id.as_str(), metadata);
+        for _ in 0..ROTATION_TRIES {
+            match self.replace_secret(organization, id, &secret, grace, entry.clone()).await {
+                Err(Error::Unavailable { source: None, .. }) => {}
+                replaced => return replaced.map(|()| secret),
+            }
+        }
+        self.replace_secret(organization, id, &secret, grace, entry).await.map(|()| secret)
+    }
+
+    /// # Errors
+    /// [`Error::Unavailable`] without a source when the secret, or the key that it is locked by, was
+    /// changed by somebody else meanwhile.
+    async fn replace_secret(
+        &self,
+        organization: &OrganizationId,
+        id: &EndpointId,
+        secret: &Secret,
+        grace: GracePeriod,
+        entry: AuditEntry,
+    ) -> Result<()> {
+        let missing = Error::NotFound(Thing::Endpoint);
+        let (vault, store) = (&self.parts.vault, &self.parts.store);
+        let found = store.destination(id).await?.ok_or(missing)?;
+        if found.endpoint.organization_id != *organization {
+            return Err(Error::NotFound(Thing::Endpoint));
+        }
         let now = entry.created_at;
-        let (vault, owner, endpoint) = (parts.vault.clone(), organization.clone(), id.clone());
+        let until = grace.until(now);
+        let (before, current) = (found.locked_secret, SecretColumn::Current);
+        let locked_secret = vault.lock(organization, id, current, secret).await?;
+        // Without a grace period it is not opened: a rotation mends what cannot be.
+        let locked_previous_secret = match until {
+            None => None,
+            Some(_) => {
+                let previous = vault.unlock(organization, id, current, &before).await?;
+                Some(vault.lock(organization, id, SecretColumn::Previous, &previous).await?)
+            }
+        };
         let change = Box::new(move |found: Destination| {
-            let until = grace.until(now);
-            // Without a grace period it is not opened: a rotation mends what cannot be.
-            let keep = || {
-                let current = SecretColumn::Current;
-                let before = vault.unlock(&owner, &endpoint, current, &found.locked_secret)?;
-                Ok(vault.lock(&owner, &endpoint, SecretColumn::Previous, &before))
-            };
-            let locked_previous_secret = until.map(|_| keep()).transpose()?;
+            if until.is_some() && found.locked_secret != before {
+                return Err(Error::full(
+                    "the signing secret, which others change at the same time",
+                ));
+            }
             let endpoint = found.endpoint.rotated(until, now);
             Ok(Destination { endpoint, locked_secret, locked_previous_secret })
         });
-        let changed = parts.store.change_endpoint(organization, id, change, entry).await?;
-        changed.map(|_| secret).ok_or(Error::NotFound(Thing::Endpoint))
+        let changed = store.change_endpoint(organization, id, change, entry).await?;
+        changed.map(drop).ok_or(Error::NotFound(Thing::Endpoint))
     }
 
     /// Makes a key the endpoint's only active one, or inactive. What is sealed stays as it is.

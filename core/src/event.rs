@@ -134,7 +134,7 @@ impl Default for Catalogue {
 }
 
 /// What a publisher hands in, as it came.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub struct PublishFields {
     /// The tenant, a UUID.
     pub organization_id: String,
@@ -158,8 +158,15 @@ pub struct PublishFields {
     pub idempotency_key: Option<String>,
 }
 
+impl std::fmt::Debug for PublishFields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PublishFields")
+            .field("event_type", &self.event_type)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A publish that passed every rule.
-#[derive(Debug)]
 pub struct Publication {
     /// The tenant.
     pub organization_id: OrganizationId,
@@ -179,6 +186,12 @@ pub struct Publication {
     pub targets: Option<Vec<EndpointId>>,
     /// The caller's key against doubling.
     pub idempotency_key: Option<String>,
+}
+
+impl std::fmt::Debug for Publication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publication").field("event_type", &self.event_type).finish_non_exhaustive()
+    }
 }
 
 impl PublishFields {

@@ -22,6 +22,9 @@ pub const MODULUS_BITS_MIN: usize = 2048;
 /// Largest modulus, in significant bits: beyond it one seal costs too much.
 pub const MODULUS_BITS_MAX: usize = 4096;
 
+/// What a modulus is divided by to find what was never a key: every odd number below.
+const DIVISORS_BELOW: u32 = 1000;
+
 /// Members that only a private or symmetric key has.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "dp", "dq", "oth", "p", "q", "qi", "k"];
 /// Members that bring a certificate, or fetch one.
@@ -71,6 +74,11 @@ impl PublicJwk {
                     "an odd modulus of {MODULUS_BITS_MIN} to {MODULUS_BITS_MAX} significant bits"
                 ),
             ));
+        }
+        if has_small_divisor(&n) {
+            let rule =
+                format!("a product of two large primes, without a divisor below {DIVISORS_BELOW}");
+            return Err(fault("n", &rule));
         }
         if !(17..=64).contains(&significant_bits(&e)) || !is_odd(&e) {
             return Err(fault("e", "an odd exponent of at least 65537 and at most 64 bits"));
@@ -160,6 +168,11 @@ fn is_odd(bytes: &[u8]) -> bool {
     bytes.last().is_some_and(|b| b & 1 == 1)
 }
 
+fn has_small_divisor(odd: &[u8]) -> bool {
+    let rest = |divisor| odd.iter().fold(0, |rest, &byte| (rest << 8 | u32::from(byte)) % divisor);
+    (3..DIVISORS_BELOW).step_by(2).any(|divisor| rest(divisor) == 0)
+}
+
 /// A registered key (contract 1.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptionKey {
@@ -181,8 +194,8 @@ pub struct EncryptionKey {
     pub disabled_at: Option<Timestamp>,
 }
 
-/// A key as a caller gives it.
-#[derive(Clone, Debug)]
+/// A key as a caller gives it. No debug output shows the JWK, which may be a private one.
+#[derive(Clone)]
 pub struct KeyFields {
     /// 1 to 128 characters.
     pub key_id: String,
@@ -192,6 +205,12 @@ pub struct KeyFields {
     pub key_type: String,
     /// The JWK.
     pub jwk: Map<String, Value>,
+}
+
+impl std::fmt::Debug for KeyFields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyFields").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
 }
 
 impl KeyFields {
@@ -228,9 +247,13 @@ impl KeyFields {
 mod tests {
     use super::*;
 
+    /// The largest of so many bits that passes.
     fn modulus(bits: usize) -> Vec<u8> {
         let mut bytes = vec![0xffu8; bits.div_ceil(8)];
         bytes[0] >>= bytes.len() * 8 - bits;
+        while has_small_divisor(&bytes) {
+            *bytes.last_mut().expect("bytes") -= 2;
+        }
         bytes
     }
 
@@ -272,6 +295,8 @@ mod tests {
         };
         let mut even = modulus(2048);
         *even.last_mut().expect("bytes") = 0xfe;
+        let with_standard = |n: &[u8]| base64::engine::general_purpose::STANDARD_NO_PAD.encode(n);
+        let with_padding = |n: &[u8]| base64::engine::general_purpose::URL_SAFE.encode(n);
         let mut without_kty = good();
         without_kty.remove("kty");
         for (member, jwk) in [
@@ -279,6 +304,10 @@ mod tests {
             ("n",       jwk(&modulus(4097), F4)),
             ("n",       jwk(&even, F4)),
             ("n",       jwk(&[0; 256], F4)),
+            ("n",       jwk(&[0xff; 256], F4)),
+            ("n",       with("n", with_standard(&modulus(2048)).into())),
+            ("n",       with("n", with_padding(&modulus(2048)).into())),
+            ("n",       with("n", format!(" {}", URL_SAFE_NO_PAD.encode(modulus(2048))).into())),
             ("n",       with("n", "not base64url!".into())),
             ("n",       with("n", 7.into())),
             ("e",       jwk(&modulus(2048), &[1])),
@@ -301,6 +330,19 @@ mod tests {
             ("k",       with("k", "x".into())),
             ("x5u",     with("x5u", "https://example.com".into())),
             ("x5c",     with("x5c", serde_json::json!([]))),
+            ("x5t",     with("x5t", "x".into())),
+            ("x5t#S256", with("x5t#S256", "x".into())),
+            ("dp",      with("dp", "x".into())),
+            ("dq",      with("dq", "x".into())),
+            ("q",       with("q", "x".into())),
+            ("qi",      with("qi", "x".into())),
+            ("kty",     with("kty", "oct".into())),
+            ("alg",     with("alg", "RSA1_5".into())),
+            ("key_ops", with("key_ops", serde_json::json!(["encrypt", "unwrapKey"]))),
+            ("foo",     with("foo", serde_json::json!([["nested"]]))),
+            ("*",       with("a name with spaces", Value::Null)),
+            ("e",       with("e", "A".repeat(65).into())),
+            ("e",       with("e", "AQAB=".into())),
             ("key_ops", with("key_ops", serde_json::json!(["decrypt", "encrypt"]))),
             ("key_ops", with("key_ops", serde_json::json!(["wrapKey"]))),
             ("key_ops", with("key_ops", "encrypt".into())),

@@ -35,11 +35,13 @@ pub enum ErrorKind {
     NoActiveKey,
     /// Sealing to the active key failed.
     SealFailed,
+    /// The signing secret does not open: nothing was sent.
+    SecretUnreadable,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Timeout,
         Self::Connect,
         Self::Reset,
@@ -53,6 +55,7 @@ impl ErrorKind {
         Self::Protocol,
         Self::NoActiveKey,
         Self::SealFailed,
+        Self::SecretUnreadable,
     ];
 
     /// The kind as a stable word.
@@ -71,6 +74,7 @@ impl ErrorKind {
             Self::Protocol => "protocol",
             Self::NoActiveKey => "no_active_key",
             Self::SealFailed => "seal_failed",
+            Self::SecretUnreadable => "secret_unreadable",
         }
     }
 
@@ -92,7 +96,8 @@ impl ErrorKind {
             | Self::CertificateUntrusted
             | Self::TargetBlocked
             | Self::NoActiveKey
-            | Self::SealFailed => false,
+            | Self::SealFailed
+            | Self::SecretUnreadable => false,
         }
     }
 }

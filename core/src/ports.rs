@@ -101,18 +101,26 @@ impl SecretColumn {
 }
 
 /// Secrets at rest, and keyed hashes.
+#[async_trait]
 pub trait Vault: Send + Sync {
     /// Encrypts an endpoint's signing secret, bound to its organization, row and column.
-    fn lock(
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::error::Error::Unavailable) while the key to do it with is not to be had.
+    async fn lock(
         &self,
         organization: &OrganizationId,
         endpoint: &EndpointId,
         column: SecretColumn,
         secret: &Secret,
-    ) -> String;
+    ) -> Result<String>;
 
     /// Decrypts what [`Vault::lock`] made for the same place.
-    fn unlock(
+    ///
+    /// # Errors
+    /// [`Error::Broken`](crate::error::Error::Broken) for anything else, which will never open;
+    /// [`Error::Unavailable`](crate::error::Error::Unavailable) while the key to do it with is not to be had.
+    async fn unlock(
         &self,
         organization: &OrganizationId,
         endpoint: &EndpointId,

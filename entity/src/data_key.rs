@@ -2,15 +2,17 @@
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `data_keys`.
+/// A row of `keyring`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "data_keys")]
+#[sea_orm(table_name = "keyring")]
 pub struct Model {
     /// Key id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
     /// What it is for.
     pub purpose: String,
+    /// Whether it is the one of its purpose that is written under.
+    pub is_current: bool,
     /// Wrapped key.
     pub wrapped: String,
     /// Creation.

@@ -133,6 +133,8 @@ pub(crate) enum ErrorKind {
     NoActiveKey,
     /// Sealing to the active key failed.
     SealFailed,
+    /// The signing secret does not open: nothing was sent.
+    SecretUnreadable,
 }
 
 /// How far a withdrawal is.

@@ -9,6 +9,7 @@ mod m0001_initial;
 mod m0002_contract;
 mod m0003_statistics;
 mod m0004_cluster;
+mod m0005_keyring;
 mod m0006_rotation;
 mod text;
 
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_contract::Migration),
             Box::new(m0003_statistics::Migration),
             Box::new(m0004_cluster::Migration),
+            Box::new(m0005_keyring::Migration),
             Box::new(m0006_rotation::Migration),
         ]
     }

@@ -14,6 +14,7 @@ use hookseal_core::error::Error;
 use hookseal_core::limits::BATCH_EVENTS;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::Api;
 use super::envelope::{ApiError, Fault};
@@ -24,7 +25,6 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(15);
 const GOES_ON_WITHIN: Duration = Duration::from_secs(5);
 
 /// A body of at most `LIMIT` bytes and its sender. A stranger's is not read.
-#[derive(Debug)]
 pub(super) struct Body<const LIMIT: usize> {
     /// Who sent it.
     pub(super) caller: Caller,
@@ -178,6 +178,37 @@ fn fault(path: &str, message: &str) -> Error {
         other => other,
     };
     Error::invalid(here, expected)
+}
+
+/// An object that names each member once: of two with one name, one reader keeps the first and another the
+/// last.
+pub(super) fn unique_members<'de, D>(deserializer: D) -> Result<Map<String, Value>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    struct Members;
+    impl<'de> serde::de::Visitor<'de> for Members {
+        type Value = Map<String, Value>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(
+            self,
+            mut entries: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut members = Map::new();
+            while let Some((name, value)) = entries.next_entry()? {
+                if members.insert(name, value).is_some() {
+                    let rule = "expected an object that names each member once";
+                    return Err(serde::de::Error::custom(rule));
+                }
+            }
+            Ok(members)
+        }
+    }
+    deserializer.deserialize_map(Members)
 }
 
 /// A member that may be absent but not null.

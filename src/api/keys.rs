@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::auth::Writer;
-use super::body::Body;
+use super::body::{Body, unique_members};
 use super::envelope::{ApiError, list as listed, success};
 use super::query::{Query, on_list};
 use super::{Api, schema, views};
@@ -26,6 +26,7 @@ pub(super) struct Fields {
     algorithm: String,
     #[schemars(extend("enum" = ["RSA"]))]
     key_type: String,
+    #[serde(deserialize_with = "unique_members")]
     #[schemars(with = "schema::NewJwk")]
     jwk: Map<String, Value>,
 }

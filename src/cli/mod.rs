@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod demo;
 mod organizations;
+mod rekey;
 mod serve;
 
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +55,8 @@ enum Command {
     /// Manage API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Change the master key, or the data key of signing secrets, beside running daemons
+    Rekey(rekey::RekeyArgs),
     /// Look at the nodes that share a database
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -127,6 +130,7 @@ pub fn run(cli: Cli, config: Config) -> Result<()> {
             Ok(())
         }
         Command::Migrate => organizations::migrate(&config),
+        Command::Rekey(args) => rekey::run(&config, &args),
         Command::Cluster(ClusterCommand::Status) => cluster::status(&config),
         Command::Org(OrgCommand::Create(new)) => organizations::create(&config, new.name, new.id),
         Command::Key(KeyCommand::Create(new)) => match new.organization {

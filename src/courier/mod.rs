@@ -55,17 +55,19 @@ const _: () = assert!(LIFETIME.as_secs() + REMEMBERED.as_secs() <= CHANGES_WITHI
 pub struct Address {
     /// None where nothing may be sent to.
     target: Option<Uri>,
-    signer: Signer,
+    /// None where the secret does not open: nothing is sent that is not signed.
+    signer: Option<Signer>,
     /// The secret before, and until when it signs, too.
     previous: Option<(Signer, Timestamp)>,
 }
 
 impl Address {
-    /// The address of an endpoint with the target `url`, as it was registered.
-    pub fn new(rules: &TargetRules, url: &str, secret: Secret) -> Self {
+    /// The address of an endpoint with the target `url`, as it was registered, and its secret where that
+    /// opens.
+    pub fn new(rules: &TargetRules, url: &str, secret: impl Into<Option<Secret>>) -> Self {
         let judged = rules.judge_url(url).ok();
         let target = judged.and_then(|url| url.as_str().parse().ok());
-        Self { target, signer: Signer::new(&secret), previous: None }
+        Self { target, signer: secret.into().as_ref().map(Signer::new), previous: None }
     }
 
     /// Has the secret before sign, too, until then.
@@ -73,10 +75,16 @@ impl Address {
         self.previous = Some((Signer::new(previous), until));
     }
 
-    /// The signature of what is sent at `now`.
-    fn sign(&self, sealed: &[u8], now: Timestamp) -> String {
+    /// Whether what is sent can be signed.
+    pub fn can_sign(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    /// The signature of what is sent at `now`, if it can be signed.
+    fn sign(&self, sealed: &[u8], now: Timestamp) -> Option<String> {
         let previous = self.previous.as_ref().filter(|(_, until)| still_signs(*until, now));
-        self.signer.sign_beside(previous.map(|(signer, _)| signer), wall_seconds(), sealed)
+        let previous = previous.map(|(signer, _)| signer);
+        Some(self.signer.as_ref()?.sign_beside(previous, wall_seconds(), sealed))
     }
 }
 
@@ -126,10 +134,12 @@ impl Courier {
         address: &Address,
         now: Timestamp,
     ) -> Outcome {
+        let Some(signature) = address.sign(&sealed, now) else {
+            return Outcome::Faulted(ErrorKind::SecretUnreadable);
+        };
         let Some(target) = &address.target else {
             return Outcome::Faulted(ErrorKind::TargetBlocked);
         };
-        let signature = address.sign(&sealed, now);
         let exchange = self.exchange(target.clone(), delivery, sealed, signature, now);
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(outcome)) => outcome,

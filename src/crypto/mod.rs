@@ -7,6 +7,12 @@ pub mod vault;
 
 use hookseal_core::ports::Entropy;
 use rand::Rng;
+use subtle::ConstantTimeEq as _;
+
+/// Whether two keyed hashes are the same; takes as long wherever they differ.
+pub fn is_same_hash(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
+}
 
 /// The thread's generator: seeded from the system, reseeded as it goes.
 #[derive(Clone, Copy, Debug, Default)]

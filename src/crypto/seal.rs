@@ -91,7 +91,8 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use hookseal_core::id::EndpointId;
     use hookseal_core::time::Timestamp;
-    use josekit::jwe::deserialize_compact;
+    use josekit::jwe::enc::A256GCM;
+    use josekit::jwe::{JweDecrypter as _, deserialize_compact};
     use josekit::jwk::KeyPair;
 
     use super::*;
@@ -140,11 +141,20 @@ mod tests {
         let sealer = JoseSealer::default();
         let key = key_of(&pair, "k\"1");
         let mut seen = std::collections::HashSet::new();
+        let decrypter = RSA_OAEP_256.decrypter_from_jwk(&pair.to_jwk_private_key()).expect("a key");
         for _ in 0..200 {
             let sealed = sealer.seal(&key, b"{}").expect("sealed");
             let compact = String::from_utf8(sealed.to_vec()).expect("ASCII");
-            let parts: Vec<_> = compact.split('.').collect();
-            assert!(seen.insert(parts[1].to_owned()) && seen.insert(parts[2].to_owned()));
+            let parts: Vec<_> = compact
+                .split('.')
+                .map(|part| URL_SAFE_NO_PAD.decode(part).expect("base64url"))
+                .collect();
+            let header = JweHeader::from_bytes(&parts[0]).expect("a header");
+            let content_key =
+                decrypter.decrypt(Some(&parts[1]), &A256GCM, &header).expect("opened");
+            for fresh in [content_key.into_owned(), parts[1].clone(), parts[2].clone()] {
+                assert!(seen.insert(fresh));
+            }
         }
     }
 }

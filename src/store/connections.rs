@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hookseal_core::error::{Error, Result};
+use hookseal_core::ports::Secret;
 use hookseal_migration::Migrator;
 use parking_lot::{Mutex, RwLock};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
@@ -47,7 +48,7 @@ pub struct Connections(Arc<Shared>);
 struct Shared {
     pools: RwLock<Pools>,
     /// Where a PostgreSQL is.
-    postgres_url: Option<String>,
+    postgres_url: Option<Secret>,
     renewed_at: Mutex<Instant>,
 }
 
@@ -116,7 +117,7 @@ impl Connections {
         }
     }
 
-    fn new(pools: Pools, postgres_url: Option<String>) -> Self {
+    fn new(pools: Pools, postgres_url: Option<Secret>) -> Self {
         let (pools, renewed_at) = (RwLock::new(pools), Mutex::new(Instant::now()));
         Self(Arc::new(Shared { pools, postgres_url, renewed_at }))
     }
@@ -171,7 +172,7 @@ impl Connections {
                 ));
             }
         }
-        Ok(Self::new(pools, Some(url.to_owned())))
+        Ok(Self::new(pools, Some(Secret::new(url))))
     }
 
     /// Brings the schema up to date. Nobody who knows only the older one may be at work.
@@ -184,8 +185,9 @@ impl Connections {
         };
         // Nodes that start together go one after the other; the session's end gives the lock back.
         let patient = &[("lock_timeout", "0"), ("statement_timeout", "0")];
-        let session =
-            Database::connect(postgres_options(url, 1, patient)).await.map_err(unavailable)?;
+        let session = Database::connect(postgres_options(url.expose(), 1, patient))
+            .await
+            .map_err(unavailable)?;
         let lock = format!("SELECT pg_advisory_lock({MIGRATION_LOCK})");
         session.execute_unprepared(&lock).await.map_err(unavailable)?;
         // Steps over filled tables take longer than any statement of the daemon may.
@@ -216,7 +218,7 @@ impl Connections {
     /// [`Error::Broken`] when another node holds it.
     pub async fn lock_node(&self, shared: bool) -> Result<Option<NodeLock>> {
         let Some(url) = &self.0.postgres_url else { return Ok(None) };
-        let mut options = ConnectOptions::new(url.clone());
+        let mut options = ConnectOptions::new(url.expose().to_owned());
         options
             .max_connections(1)
             .idle_timeout(None)
@@ -254,7 +256,7 @@ impl Connections {
         {
             return;
         }
-        match Pools::over(url).await {
+        match Pools::over(url.expose()).await {
             Ok(pools) => *self.0.pools.write() = pools,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;

@@ -44,7 +44,10 @@ use crate::metrics;
 use news::Herald;
 
 pub use connections::{Connections, NodeLock, sqlite_file};
-pub use keyring::{StoredDataKey, load_data_keys, store_data_key};
+pub use keyring::{
+    StoredDataKey, StoredSecret, load_data_keys, replace_data_keys, replace_locked_secrets,
+    secrets_under_others, store_data_key,
+};
 pub use roster::SqlRoster;
 
 /// How long a caller waits for an answer: longer than for a connection or a lock.

@@ -9,7 +9,7 @@ mod journal;
 mod link;
 pub mod namespace;
 mod node;
-mod postgres;
+pub mod postgres;
 mod proxy;
 pub mod publisher;
 mod receivers;

@@ -36,6 +36,11 @@ impl Postgres {
         format!("postgres://hookseal@{}:{port}/{database}", host())
     }
 
+    /// Where its files are.
+    pub fn path(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
     /// The server's first process.
     pub fn process(&self) -> u32 {
         let file = self.directory.path().join("data/postmaster.pid");

@@ -2,35 +2,139 @@
 //! daemon left behind.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use hookseal::crypto::vault::{KeySource, KeyWrap as _, MasterWrap};
 use hookseal::demo::receiver::{Behaviour, Receiver};
-use serde_json::json;
+use hookseal::store::{Connections, load_data_keys};
+use sea_orm::{ConnectionTrait as _, Database};
+use serde_json::{Value, json};
 
-use crate::support::daemon::{Home, PLATFORM_KEY};
+use crate::fleet::postgres::Postgres;
+use crate::support::daemon::{Daemon, Home, PLATFORM_KEY, Tenant, ended};
+use crate::support::redis::Redis;
 
 const CANARY: &str = "canary-3f9a1c77d2e84b06";
+const PRIVATE_MEMBERS: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
 
-/// Every file under `path` that holds `needle`, as it is or in base64.
-fn holding(path: &Path, needle: &str) -> Vec<String> {
-    use base64::Engine as _;
-    let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(needle);
-    // The ends of a base64 text depend on what stands beside it.
-    let encoded = &encoded[4..encoded.len() - 4];
-    let mut found = Vec::new();
-    let mut open = vec![path.to_owned()];
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            continue;
-        }
-        let bytes = std::fs::read(&path).unwrap();
-        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        if holds(needle) || holds(encoded) {
-            found.push(path.display().to_string());
+/// The forms that bytes may stand in somewhere: as they are, in hex, and in base64 behind other bytes.
+fn forms(needle: &[u8]) -> Vec<Vec<u8>> {
+    // Enough to know it by.
+    let needle = &needle[..needle.len().min(24)];
+    let hex: String = needle.iter().map(|byte| format!("{byte:02x}")).collect();
+    // A line is searched at a time.
+    let whole = needle.split(|&byte| byte == b'\n').max_by_key(|line| line.len()).unwrap();
+    let mut forms = vec![whole.to_vec(), hex.into_bytes()];
+    for before in 0..3 {
+        let moved = [&b"---"[..before], needle].concat();
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            // The ends of a base64 text depend on what stands beside it.
+            let encoded = engine.encode(&moved);
+            forms.push(encoded.as_bytes()[4..encoded.len() - 4].to_vec());
         }
     }
-    found
+    forms
+}
+
+/// Every file under `path` that holds one of `needles`, in whatever form.
+fn holding(path: &Path, needles: &[Vec<u8>]) -> Vec<String> {
+    let escaped = |form: Vec<u8>| {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric();
+        let escape = |byte: &u8| match plain(byte) {
+            true => char::from(*byte).to_string(),
+            false => format!("\\x{byte:02x}"),
+        };
+        form.iter().map(escape).collect::<String>()
+    };
+    let patterns: Vec<_> = needles.iter().flat_map(|needle| forms(needle)).map(escaped).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), patterns.join("|")).unwrap();
+    let mut search = Command::new("grep");
+    search.env("LC_ALL", "C").args(["-r", "-l", "-a", "-s", "-P", "-f"]);
+    let ended = ended(search.arg(file.path()).arg(path));
+    assert_eq!(ended.stderr, "", "grep searched");
+    ended.stdout.lines().map(str::to_owned).collect()
+}
+
+/// Secrets that what was left behind is searched for.
+#[derive(Default)]
+struct Needles(Vec<Vec<u8>>);
+
+impl Needles {
+    fn add(&mut self, secret: &str) {
+        self.0.push(secret.as_bytes().to_vec());
+    }
+
+    /// A secret that is base64url of bytes, either of which tells it.
+    fn add_bytes(&mut self, secret: &str) {
+        self.0.push(URL_SAFE_NO_PAD.decode(secret).unwrap());
+    }
+
+    fn are_nowhere_in(&self, path: &Path, when: &str) {
+        assert_eq!(holding(path, &self.0), Vec::<String>::new(), "{when}");
+    }
+}
+
+/// Does what secrets and payloads go through: they are registered, published, shown, replaced and refused.
+fn use_everything(daemon: &Daemon, tenant: &Tenant, needles: &mut Needles) {
+    let (caller, platform) = (&tenant.caller, daemon.platform());
+    for secret in [CANARY, PLATFORM_KEY, &caller.key] {
+        needles.add(secret);
+    }
+    for behaviour in [Behaviour::Accept, Behaviour::Answer(500)] {
+        let receiver = Receiver::start(behaviour);
+        let made = caller.post("/v1/webhooks/endpoints", json!({ "url": receiver.url })).ok();
+        let id = made["endpoint"]["id"].as_str().unwrap().to_owned();
+        needles.add(made["signing_secret"].as_str().unwrap());
+        refuse_private_key(tenant, &id, &receiver.private_jwk, needles);
+        let path = format!("/v1/webhooks/endpoints/{id}");
+        let key = json!({
+            "key_id": "k", "algorithm": "RSA-OAEP-256", "key_type": "RSA", "jwk": receiver.public_jwk,
+        });
+        caller.post(&format!("{path}/keys"), key).ok();
+        tenant.publish(&format!("vs_{id}"), json!({ "note": CANARY, "claims": { CANARY: true } }));
+        let rotated = caller.post(&format!("{path}/signing-secret/rotate"), json!({})).ok();
+        needles.add(rotated["signing_secret"].as_str().unwrap());
+        caller.post(&format!("{path}/signing-secret/reveal"), json!({})).ok();
+    }
+    let broken = format!("{{\"data\": {{\"note\": \"{CANARY}\", }}");
+    let headers = [("content-type", "application/json")];
+    let refused = platform.send("POST", "/v1/platform/events", &headers, &broken);
+    assert!(!refused.text.contains(CANARY));
+    let mistyped = json!({ "organization_id": { "note": CANARY }, "type": CANARY });
+    assert!(!platform.post("/v1/platform/events", mistyped).text.contains(CANARY));
+    std::thread::sleep(Duration::from_millis(500));
+}
+
+/// A private key sent by mistake is refused at both doors, and must not be kept, logged or echoed either.
+fn refuse_private_key(tenant: &Tenant, endpoint: &str, private: &Value, needles: &mut Needles) {
+    let document = "mutation($id: ID!, $jwk: JSON!) { createEncryptionKey(endpointId: $id, input: { \
+                    keyId: \"k\", algorithm: \"RSA-OAEP-256\", keyType: \"RSA\", jwk: $jwk }) \
+                    { result { id } userErrors { code message } } }";
+    let twin = json!({ "query": document, "variables": { "id": endpoint, "jwk": private } });
+    let key = json!({
+        "key_id": "k", "algorithm": "RSA-OAEP-256", "key_type": "RSA", "jwk": private,
+    });
+    let path = format!("/v1/webhooks/endpoints/{endpoint}/keys");
+    let by_rest = tenant.caller.post(&path, key.clone());
+    assert_eq!((by_rest.status, by_rest.code().as_str()), (400, "BAD_REQUEST"));
+    let by_graphql = tenant.caller.post("/graphql", twin);
+    assert!(by_graphql.text.contains("BAD_REQUEST"), "{by_graphql:?}");
+    // At the wrong place, too: where another object is expected, and in a body that is none.
+    let elsewhere = tenant.caller.post("/v1/webhooks/endpoints", json!({ "url": private }));
+    let headers = [("content-type", "application/json")];
+    let torn = tenant.caller.send("POST", &path, &headers, &key.to_string().replace("}}", "}"));
+    for member in PRIVATE_MEMBERS {
+        let secret = private[member].as_str().unwrap();
+        for answer in [&by_rest, &by_graphql, &elsewhere, &torn] {
+            assert!(!answer.text.contains(secret), "{answer:?}");
+        }
+        needles.add(secret);
+        needles.add_bytes(secret);
+    }
 }
 
 #[test]
@@ -38,38 +142,128 @@ fn payloads_secrets_and_keys_are_nowhere_in_the_clear() {
     let home = Home::new(&[("HOOKSEAL_LOG", "trace"), ("HOOKSEAL_RETRY_SCHEDULE", "10ms,1h")]);
     let daemon = home.start();
     let tenant = daemon.tenant();
-    let mut secrets = vec![CANARY.to_owned(), PLATFORM_KEY.to_owned(), tenant.caller.key.clone()];
-    for behaviour in [Behaviour::Accept, Behaviour::Answer(500)] {
-        let receiver = Receiver::start(behaviour);
-        let made =
-            tenant.caller.post("/v1/webhooks/endpoints", json!({ "url": receiver.url })).ok();
-        let id = made["endpoint"]["id"].as_str().unwrap().to_owned();
-        secrets.push(made["signing_secret"].as_str().unwrap().to_owned());
-        // A private key sent by mistake is refused, and must not be kept or logged either.
-        let key = |jwk| json!({ "key_id": "k", "algorithm": "RSA-OAEP-256", "key_type": "RSA", "jwk": jwk });
-        let path = format!("/v1/webhooks/endpoints/{id}/keys");
-        let refused = tenant.caller.post(&path, key(receiver.private_jwk.clone()));
-        assert_eq!((refused.status, refused.code().as_str()), (400, "BAD_REQUEST"));
-        let private = receiver.private_jwk["d"].as_str().unwrap();
-        assert!(!refused.text.contains(private));
-        secrets.push(private.to_owned());
-        tenant.caller.post(&path, key(receiver.public_jwk.clone())).ok();
-        tenant.publish(&format!("vs_{id}"), json!({ "note": CANARY, "claims": { CANARY: true } }));
-        let broken = format!("{{\"data\": {{\"note\": \"{CANARY}\", }}");
-        let headers = [("content-type", "application/json")];
-        let refused = tenant.platform.send("POST", "/v1/platform/events", &headers, &broken);
-        assert!(!refused.text.contains(CANARY));
-        let mistyped = json!({ "organization_id": { "note": CANARY }, "type": CANARY });
-        assert!(!tenant.platform.post("/v1/platform/events", mistyped).text.contains(CANARY));
-        std::thread::sleep(Duration::from_millis(500));
-        for secret in &secrets {
-            assert_eq!(holding(home.path(), secret), Vec::<String>::new(), "while running");
-        }
-    }
+    let mut needles = Needles::default();
+    use_everything(&daemon, &tenant, &mut needles);
+    needles.are_nowhere_in(home.path(), "while running");
     assert!(daemon.terminate().success());
-    for secret in &secrets {
-        assert_eq!(holding(home.path(), secret), Vec::<String>::new(), "after the stop");
+    needles.are_nowhere_in(home.path(), "after the stop");
+    // The search finds what is there, in whatever form: the organization's id is no secret.
+    for text in [tenant.organization.clone(), STANDARD_NO_PAD.encode(&tenant.organization)] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("file"), format!("before{text}after")).unwrap();
+        let needle = [tenant.organization.clone().into_bytes()];
+        assert_eq!(holding(directory.path(), &needle).len(), 1, "{text}");
     }
-    // The search finds what is there: the endpoint's id is no secret.
-    assert!(!holding(home.path(), &tenant.organization).is_empty());
+    assert!(!holding(home.path(), &[tenant.organization.into_bytes()]).is_empty());
+}
+
+/// A master key, and the file that holds it.
+fn master_key(directory: &Path, name: &str, needles: &mut Needles) -> String {
+    let text = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    needles.add(&text);
+    needles.add_bytes(&text);
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The data keys of a database as they are in memory.
+async fn data_keys(url: &str, directory: &Path, master: &str) -> Vec<Vec<u8>> {
+    let connections = Connections::connect(Some(url), directory).await.unwrap();
+    let wrap = MasterWrap::open(KeySource::file("key", master)).await.unwrap();
+    let mut keys = Vec::new();
+    for stored in load_data_keys(&connections).await.unwrap() {
+        let context = format!("data_keys/{}/{}", stored.id, stored.purpose);
+        keys.push(wrap.unwrap(&stored.wrapped, &context).await.unwrap().to_vec());
+    }
+    connections.close().await;
+    keys
+}
+
+/// Everything that a Redis holds.
+fn redis_contents(redis: &Redis) -> Vec<u8> {
+    let mut contents = Vec::new();
+    for key in redis.ask::<Vec<String>>(&["KEYS", "*"]) {
+        let kind: String = redis.ask(&["TYPE", &key]);
+        let value: ::redis::Value = match kind.as_str() {
+            "string" => redis.ask(&["GET", &key]),
+            "hash" => redis.ask(&["HGETALL", &key]),
+            "set" => redis.ask(&["SMEMBERS", &key]),
+            "list" => redis.ask(&["LRANGE", &key, "0", "-1"]),
+            "zset" => redis.ask(&["ZRANGE", &key, "0", "-1"]),
+            "stream" => redis.ask(&["XRANGE", &key, "-", "+"]),
+            other => panic!("{key} is a {other}"),
+        };
+        contents.extend_from_slice(key.as_bytes());
+        write_out(&value, &mut contents);
+    }
+    contents
+}
+
+fn write_out(value: &::redis::Value, contents: &mut Vec<u8>) {
+    contents.push(b'\n');
+    match value {
+        ::redis::Value::BulkString(bytes) => contents.extend_from_slice(bytes),
+        ::redis::Value::SimpleString(text) => contents.extend_from_slice(text.as_bytes()),
+        ::redis::Value::Array(values) | ::redis::Value::Set(values) => {
+            values.iter().for_each(|value| write_out(value, contents));
+        }
+        ::redis::Value::Map(pairs) => pairs.iter().for_each(|(name, value)| {
+            write_out(name, contents);
+            write_out(value, contents);
+        }),
+        other => contents.extend_from_slice(format!("{other:?}").as_bytes()),
+    }
+}
+
+#[test]
+fn dumps_and_files_of_postgres_and_redis_show_nothing() {
+    let (server, redis, keys) = (Postgres::start(), Redis::start(), tempfile::tempdir().unwrap());
+    let mut needles = Needles::default();
+    let [first, second] =
+        ["first", "second"].map(|name| master_key(keys.path(), name, &mut needles));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let admin = Database::connect(Postgres::url(server.port, "postgres")).await.unwrap();
+        admin.execute_unprepared("CREATE DATABASE leaks").await.unwrap();
+    });
+    let (url, redis_url) = (Postgres::url(server.port, "leaks"), redis.url());
+    let home = Home::new(&[
+        ("HOOKSEAL_LOG", "trace"),
+        ("HOOKSEAL_RETRY_SCHEDULE", "10ms,1h"),
+        ("HOOKSEAL_DATABASE_URL", &url),
+        ("HOOKSEAL_REDIS_URL", &redis_url),
+        ("HOOKSEAL_MASTER_KEY_FILE", &first),
+    ]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    use_everything(&daemon, &tenant, &mut needles);
+    let open = |master: &str| runtime.block_on(data_keys(&url, keys.path(), master));
+    needles.0.extend(open(&first));
+    for arguments in [&["--new-key-file", &second][..], &["--data"]] {
+        let rekeyed = ended(home.command().arg("rekey").args(arguments));
+        assert!(rekeyed.success, "{}", rekeyed.stderr);
+        std::fs::write(home.path().join(format!("rekey{}", arguments.len())), rekeyed.stderr)
+            .unwrap();
+        std::fs::copy(&second, &first).unwrap();
+    }
+    needles.0.extend(open(&second));
+    tenant.publish("vs_after", json!({ "note": CANARY }));
+    let contents = redis_contents(&redis);
+    std::fs::write(home.path().join("redis"), &contents).unwrap();
+    let dump = home.path().join("dump.sql");
+    let dumped = ended(Command::new("pg_dump").arg("-f").arg(&dump).arg(&url));
+    assert!(dumped.success, "{}", dumped.stderr);
+    assert!(daemon.terminate().success());
+    server.stop("fast");
+    needles.are_nowhere_in(home.path(), "logs and dumps");
+    needles.are_nowhere_in(server.path(), "files and the write-ahead log of PostgreSQL");
+    let organization = [tenant.organization.into_bytes()];
+    for file in ["redis", "dump.sql"] {
+        assert_eq!(holding(&home.path().join(file), &organization).len(), 1, "{file} was searched");
+    }
+    let log = std::fs::read_to_string(home.path().join("stderr.log")).unwrap();
+    assert!(log.contains("TRACE") && log.contains("listening"), "{log}");
+    let searched = holding(server.path(), &organization);
+    assert!(searched.iter().any(|file| file.contains("pg_wal")), "{searched:?}");
 }

@@ -34,6 +34,7 @@ mod outage;
 mod ownership;
 mod parity;
 mod recovery;
+mod rekey;
 mod restart;
 mod rotation;
 mod schedule;

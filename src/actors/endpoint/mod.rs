@@ -245,6 +245,13 @@ impl EndpointActor {
                         enabled: endpoint.enabled,
                     };
                     actor.lane.on_settings(settings, now);
+                    if !address.can_sign() {
+                        // Whoever mends it changes the row behind our back.
+                        context.run_later(BROKEN_PAUSE, |actor, context| {
+                            actor.settings = None;
+                            actor.pump(context);
+                        });
+                    }
                     let (endpoint, address) = (Arc::new(endpoint), Arc::new(address));
                     actor.settings = Some(Settings { endpoint, address, version });
                     actor.pump(context);
@@ -328,14 +335,26 @@ impl EndpointActor {
 async fn destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint, Address)>> {
     let Some(found) = tools.store.destination(id).await? else { return Ok(None) };
     let organization = &found.endpoint.organization_id;
-    let unlock = |column, locked: &str| tools.vault.unlock(organization, id, column, locked);
-    let secret = unlock(SecretColumn::Current, &found.locked_secret)?;
+    let unlock = async |column, locked: &str| {
+        match tools.vault.unlock(organization, id, column, locked).await {
+            Ok(secret) => Ok(Some(secret)),
+            // Each attempt fails by it, so that it is seen where one looks for what became of a delivery.
+            Err(error @ Error::Broken { .. }) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(endpoint = %id, column = column.as_str(), error, "a secret cannot sign");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    };
+    let secret = unlock(SecretColumn::Current, &found.locked_secret).await?;
     let mut address = Address::new(&tools.targets, &found.endpoint.url, secret);
     let previous = found.locked_previous_secret.zip(found.endpoint.previous_secret_until);
     if let Some((locked, until)) = previous
         && still_signs(until, tools.clock.now())
+        && let Some(previous) = unlock(SecretColumn::Previous, &locked).await?
     {
-        address.also_signs(&unlock(SecretColumn::Previous, &locked)?, until);
+        address.also_signs(&previous, until);
     }
     Ok(Some((found.endpoint, address)))
 }

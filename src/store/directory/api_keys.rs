@@ -15,6 +15,7 @@ use sea_orm::{
 };
 
 use super::{organizations, read_limit, record};
+use crate::crypto::is_same_hash;
 use crate::store::{SqlStore, alone, begin_write, rows};
 
 fn key_of(organization: &str, id: &str) -> Select<api_key::Entity> {
@@ -50,7 +51,9 @@ impl ApiKeys for SqlStore {
         let (db, hash) = (self.readers(), hash.to_owned());
         self.run(async move {
             let row =
-                api_key::Entity::find().filter(api_key::Column::KeyHash.eq(hash)).one(&db).await?;
+                api_key::Entity::find().filter(api_key::Column::KeyHash.eq(&hash)).one(&db).await?;
+            // The index answers what compares as equal; this says that it is.
+            let row = row.filter(|row| is_same_hash(&row.key_hash, &hash));
             let Some(row) = row else { return Ok(None) };
             let frozen = match &row.organization_id {
                 None => false,

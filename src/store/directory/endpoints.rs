@@ -16,15 +16,15 @@ use hookseal_core::ports::{
 };
 use hookseal_entity::{encryption_key, endpoint, organization};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveModelTrait, ActiveValue::NotSet, ColumnTrait, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::{
     endpoint_of, endpoints_of, older_than, organizations, read_limit, record, touch_audience,
 };
 use crate::store::news::News;
-use crate::store::{Failure, SqlStore, begin_write, deletion, rows};
+use crate::store::{Failure, SqlStore, begin_write, deletion, keyring, rows};
 
 #[async_trait]
 impl Endpoints for SqlStore {
@@ -52,6 +52,7 @@ impl Endpoints for SqlStore {
             if endpoints_of(&row.organization_id).count(&tx).await? >= most as u64 {
                 return Err(Error::Conflict(Conflict::TooManyEndpoints).into());
             }
+            keyring::hold_current_key(&tx, &row.signing_secret).await?;
             endpoint::Entity::insert(row.into_active_model()).exec_without_returning(&tx).await?;
             record(&tx, &entry).await?;
             News::of_endpoint(EndpointChange::Created, new.endpoint).commit(tx, &herald).await?;
@@ -138,11 +139,21 @@ impl Endpoints for SqlStore {
             let idempotency =
                 idempotency.map(|(key, fingerprint)| Idempotency { key, fingerprint });
             let found = rows::destination(row)?;
-            let before = found.endpoint.clone();
+            let (before, locked) = (found.endpoint.clone(), found.locked_secret.clone());
             let changed = change(found)?;
             let what = EndpointChange::between(&before, &changed.endpoint);
             let row = rows::endpoint_row(&changed, idempotency.as_ref()).into_active_model();
-            endpoint::Entity::update(row.reset_all()).exec(&tx).await?;
+            let mut row = row.reset_all();
+            if changed.locked_secret == locked {
+                // It may be encrypted anew beside this, which locks nothing but the row.
+                (row.signing_secret, row.previous_signing_secret) = (NotSet, NotSet);
+            } else {
+                let previous = changed.locked_previous_secret.as_ref();
+                for locked in std::iter::once(&changed.locked_secret).chain(previous) {
+                    keyring::hold_current_key(&tx, locked).await?;
+                }
+            }
+            endpoint::Entity::update(row).exec(&tx).await?;
             record(&tx, &entry).await?;
             let news = News::of_endpoint(what, changed.endpoint.clone());
             let committed = news.commit(tx, &herald).await;

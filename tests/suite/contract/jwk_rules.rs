@@ -60,6 +60,10 @@ fn refused_jwks(world: &World) -> Vec<Fact<'_>> {
     let mut padded = vec![0_u8; 8];
     padded.extend([0xff; 248]);
     let padded = json!(URL_SAFE_NO_PAD.encode(padded));
+    let mut even = vec![0xff_u8; 256];
+    even[255] = 0xfe;
+    let even = json!(URL_SAFE_NO_PAD.encode(even));
+    let standard = base64::engine::general_purpose::STANDARD_NO_PAD.encode([0xfb_u8; 256]);
     let secret = || json!("c2VjcmV0");
     #[rustfmt::skip] // a line a case
     let rows = [
@@ -74,11 +78,18 @@ fn refused_jwks(world: &World) -> Vec<Fact<'_>> {
         ("an n of 2040 bits",                      "n",       modulus(255)),
         ("an n padded to 2048 bits by zeros",      "n",       padded),
         ("an n of 4104 bits",                      "n",       modulus(513)),
+        ("an n that is even",                      "n",       even),
+        ("an n with a small factor",               "n",       modulus(256)),
+        ("an n in base64 with padding",            "n",       json!(format!("{}=", world.jwk["n"].as_str().unwrap()))),
+        ("an n in the alphabet of base64",         "n",       json!(standard)),
         ("an n of more than 8192 characters",      "n",       json!("A".repeat(8193))),
         ("a jwk without e",                        "e",       json!(null)),
         ("an empty e",                             "e",       json!("")),
         ("an e of 1",                              "e",       json!("AQ")),
+        ("an e of 3",                              "e",       json!("Aw")),
         ("an even e",                              "e",       json!("AQAA")),
+        ("an e with padding",                      "e",       json!("AQAB=")),
+        ("an e of 72 bits",                        "e",       json!("AQAAAAAAAAAB")),
         ("an e of more than 64 characters",        "e",       json!("A".repeat(65))),
         ("an e that is no text",                   "e",       json!(65537)),
         ("an alg of rsa-oaep",                     "alg",     json!("RSA-OAEP")),
@@ -93,6 +104,10 @@ fn refused_jwks(world: &World) -> Vec<Fact<'_>> {
         ("a private member p",                     "p",       secret()),
         ("a private member q",                     "q",       secret()),
         ("a private member qi",                    "qi",      secret()),
+        ("a symmetric key",                        "k",       secret()),
+        ("a certificate by address",               "x5u",     json!("https://example.com/key")),
+        ("a certificate",                          "x5c",     json!(["c2VjcmV0"])),
+        ("a certificate by its hash",              "x5t",     secret()),
         ("key_ops without encrypt",                "key_ops", json!(["wrapKey"])),
         ("empty key_ops",                          "key_ops", json!([])),
         ("key_ops as text",                        "key_ops", json!("encrypt")),
@@ -127,6 +142,14 @@ fn refused_jwks(world: &World) -> Vec<Fact<'_>> {
         let answer =
             post("/v1/webhooks/endpoints/{endpoint}/keys", key_body("k", &jwk)).send(world);
         refused(&answer, 400, "BAD_REQUEST", "jwk.ours");
+    }));
+    facts.push(fact("6.3 a jwk that names a member twice is refused", move || {
+        let body = key_body("k", &world.jwk).to_string();
+        let twice = body.replacen("\"kty\":\"RSA\"", "\"kty\":\"EC\",\"kty\":\"RSA\"", 1);
+        assert_ne!(twice, body);
+        let path = "/v1/webhooks/endpoints/{endpoint}/keys";
+        let answer = post(path, json!({})).text(twice).send(world);
+        refused(&answer, 400, "BAD_REQUEST", "jwk");
     }));
     facts.push(fact("6.3 a refusal repeats no private member", move || {
         let mut jwk = world.jwk.clone();

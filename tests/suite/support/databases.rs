@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hookseal::feed::memory::MemoryFeed;
-use hookseal::store::{Connections, SqlStore};
+use hookseal::store::{Connections, SqlStore, StoredDataKey, store_data_key};
 use hookseal_core::gate::Reservation;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::ports::{Dispatch, HandOver};
@@ -12,7 +12,7 @@ use hookseal_core::time::Timestamp;
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, Database};
 
-use super::rows::minter;
+use super::rows::{LOCKED, T0, minter};
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,14 @@ impl Bench {
             Engine::Postgres => Some(new_postgres_database().await),
         };
         let connections = Connections::open(url.as_deref(), directory.path()).await.unwrap();
+        let key = StoredDataKey {
+            id: LOCKED.into(),
+            purpose: "signing_secrets".into(),
+            is_current: true,
+            wrapped: "wrapped".into(),
+            created_at: T0,
+        };
+        store_data_key(&connections, &key).await.unwrap();
         let told = Arc::new(Recorder::default());
         let runtime = tokio::runtime::Handle::current();
         let feed = MemoryFeed::start(&runtime);

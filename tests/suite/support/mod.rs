@@ -8,6 +8,7 @@ pub mod names;
 pub mod namespace;
 pub mod openapi;
 pub mod redis;
+pub mod rekeying;
 pub mod rows;
 pub mod sessions;
 pub mod socket;

@@ -23,6 +23,8 @@ use hookseal_core::time::Timestamp;
 
 use super::databases::Bench;
 
+/// A locked secret, which names the data key of the same id.
+pub const LOCKED: &str = "locked";
 /// A moment that tests count from.
 pub const T0: Timestamp = Timestamp::from_ms(1_800_000_000_000);
 pub const TIMEOUT: Duration = Duration::from_secs(15);
@@ -85,7 +87,7 @@ impl Bench {
         most: usize,
     ) -> Result<Inserted> {
         let made = entry(&endpoint.organization_id, Action::EndpointCreated);
-        let locked_secret = "locked".into();
+        let locked_secret = LOCKED.into();
         let new = Destination { endpoint, locked_secret, locked_previous_secret: None };
         self.store.insert_endpoint(new, idempotency, most, made).await
     }
