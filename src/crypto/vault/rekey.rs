@@ -1,6 +1,8 @@
 //! Changing keys on a live database: data keys come under another master key, and signing secrets under
 //! another data key.
 
+use std::time::Instant;
+
 use hookseal_core::error::{Error, Result};
 use hookseal_core::ports::{Clock, Vault as _};
 
@@ -102,8 +104,11 @@ pub async fn rekey_secrets(
             }
         }
         // One that was rotated or deleted meanwhile stays as its owner left it.
+        let began = Instant::now();
         so_far.moved += replace_locked_secrets(connections, &replacements).await?;
         progress(so_far);
+        // SQLite has one writer, and who waits for it asks now and then: half of the time is theirs.
+        tokio::time::sleep(began.elapsed()).await;
     }
     if so_far.unreadable == 0 {
         forget_former(connections, &new.id).await?;
