@@ -76,6 +76,8 @@ async fn dial(addresses: &[IpAddr], port: u16) -> Option<TcpStream> {
         let until = now + deadline.saturating_duration_since(now) / left;
         let connecting = TcpStream::connect(SocketAddr::new(*address, port));
         if let Ok(Ok(stream)) = timeout_at(until, connecting).await {
+            // Head and body may go out one after the other; neither waits for a receiver to acknowledge.
+            let _ = stream.set_nodelay(true);
             return Some(stream);
         }
     }

@@ -13,7 +13,7 @@ use hookseal::store::{
 use hookseal_core::audit::{Action, AuditEntry};
 use hookseal_core::error::Error;
 use hookseal_core::id::{EndpointId, OrganizationId};
-use hookseal_core::ports::{Destination, Endpoints as _};
+use hookseal_core::ports::{Destination, Endpoints as _, SecretColumn};
 use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::json;
 
@@ -291,7 +291,7 @@ fn secrets_that_changed_places_sign_nothing() {
     }
     assert!(receivers.iter().all(|receiver| receiver.arrived() == 0), "nothing was sent");
     let log = std::fs::read_to_string(home.path().join("stderr.log")).unwrap();
-    assert!(log.contains("nothing can be signed"), "{log}");
+    assert!(log.contains("a secret cannot sign"), "{log}");
     // Such a secret is named, and keeps its data key.
     let refused = rekey(&home, &["--data"]);
     assert!(!refused.success && refused.stderr.contains("2 do not open"), "{}", refused.stderr);
@@ -349,7 +349,7 @@ async fn nobody_writes_under_a_former_key(bench: Bench) {
         let locked = locked.to_owned();
         async move { put_secret(store, organization, id, &locked, rotated).await }
     };
-    for locked in [LOCKED, "unknown.x.y", "", "locked.x.y"] {
+    for locked in ["unknown.x.y", "", "locked.x.y"] {
         let refused = replace(locked).await;
         assert!(matches!(refused, Err(Error::Unavailable { .. })), "{locked}: {refused:?}");
     }
@@ -398,4 +398,33 @@ async fn a_rotation_wins_over_a_rekey(bench: Bench) {
     assert_eq!(found.locked_secret, "other.by_rekey");
 }
 
-crate::on_every_database!(nobody_writes_under_a_former_key, a_rotation_wins_over_a_rekey);
+async fn the_secret_before_moves_too(bench: Bench) {
+    let organization = bench.organization().await;
+    let endpoint = bench.endpoint(&organization).await;
+    let rotate = Box::new(|found: Destination| {
+        let locked_previous_secret = Some(found.locked_secret);
+        let endpoint = found.endpoint.rotated(Some(T0.plus(Duration::from_secs(60))), T0);
+        Ok(Destination { endpoint, locked_secret: "locked.new".into(), locked_previous_secret })
+    });
+    let rotated = entry(&organization, Action::SecretRotated);
+    bench.store.change_endpoint(&organization, &endpoint.id, rotate, rotated).await.unwrap();
+    let current = switch(&bench).await;
+    let page = secrets_under_others(&bench.connections, "other", None, 10).await.unwrap();
+    let columns: Vec<_> = page.iter().map(|stored| stored.column).collect();
+    assert_eq!(columns, [SecretColumn::Current, SecretColumn::Previous]);
+    let replacements: Vec<_> = page
+        .into_iter()
+        .map(|stored| (stored.clone(), format!("{current}{}", stored.column.as_str())))
+        .collect();
+    assert_eq!(replace_locked_secrets(&bench.connections, &replacements).await.unwrap(), 2);
+    assert!(secrets_under_others(&bench.connections, "other", None, 10).await.unwrap().is_empty());
+    let found = bench.store.destination(&endpoint.id).await.unwrap().unwrap();
+    assert_eq!(found.locked_secret, "other.signing_secret");
+    assert_eq!(found.locked_previous_secret.unwrap(), "other.previous_signing_secret");
+}
+
+crate::on_every_database!(
+    nobody_writes_under_a_former_key,
+    a_rotation_wins_over_a_rekey,
+    the_secret_before_moves_too,
+);

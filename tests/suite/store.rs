@@ -23,7 +23,7 @@ use hookseal_entity::{delivery_attempt, sealed_payload};
 use sea_orm::EntityTrait;
 
 use crate::support::databases::Bench;
-use crate::support::rows::{T0, after, claim, delivery, ending, entry, key, keyed, minter};
+use crate::support::rows::{LOCKED, T0, after, claim, delivery, ending, entry, key, keyed, minter};
 
 crate::on_every_database!(
     a_committed_event_is_read_back_whole_and_handed_over,
@@ -591,7 +591,7 @@ async fn a_replaced_secret_is_forgotten_when_its_period_ended(bench: Bench) {
         let rotate = move |found: Destination| {
             Ok(Destination {
                 endpoint: found.endpoint.rotated(Some(until), T0),
-                locked_secret: "new".into(),
+                locked_secret: format!("{LOCKED}.new"),
                 locked_previous_secret: Some(found.locked_secret),
             })
         };
@@ -606,7 +606,8 @@ async fn a_replaced_secret_is_forgotten_when_its_period_ended(bench: Bench) {
         let mut kept = Vec::new();
         for endpoint in &endpoints {
             let found = bench.store.destination(&endpoint.id).await.unwrap().unwrap();
-            assert_eq!((found.locked_secret.as_str(), found.endpoint.revision), ("new", 2));
+            assert_eq!(found.locked_secret, format!("{LOCKED}.new"));
+            assert_eq!(found.endpoint.revision, 2);
             let until = found.endpoint.previous_secret_until;
             assert_eq!(found.locked_previous_secret.is_some(), until.is_some());
             kept.extend(until);
