@@ -11,7 +11,9 @@ use crate::delivery::{Delivery, Progress};
 use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, Event, EventWithDeliveries, Publication, PublishFields};
 use crate::id::{EndpointId, EventId, Minter, OrganizationId, PrivacyRequestId};
-use crate::limits::{AUDIENCES_CACHED, PLACE_PATIENCE, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED};
+use crate::limits::{
+    AUDIENCES_CACHED, PLACE_PATIENCE, PUBLISHES_AT_ONCE, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED,
+};
 use crate::ports::{
     Acceptance, Accepted, Audience, Clock, DeliveryRules, Dispatch, Idempotency, Member,
     NewDelivery, Sealer, SessionPart, Store, Vault,
@@ -53,6 +55,7 @@ pub struct Intake {
     rules: DeliveryRules,
     audiences: Mutex<Recent<OrganizationId, Arc<Audience>>>,
     memory: Arc<Budget>,
+    publishes: Arc<Budget>,
 }
 
 impl std::fmt::Debug for Intake {
@@ -96,6 +99,7 @@ impl Intake {
             rules: parts.rules,
             audiences: Mutex::new(Recent::new(AUDIENCES_CACHED)),
             memory: Budget::new(SEALED_BYTES_UNCOMMITTED),
+            publishes: Budget::new(PUBLISHES_AT_ONCE),
         }
     }
 
@@ -115,6 +119,8 @@ impl Intake {
     /// [`Error::EndpointUnavailable`] for a target, [`Error::Conflict`] for a reused key or a
     /// second terminal event, [`Error::Unavailable`] when full. None of them left a trace.
     pub async fn publish(&self, fields: PublishFields) -> Result<EventWithDeliveries> {
+        let busy = || Error::full("capacity for publishes");
+        let _place = self.publishes.take(1).ok_or_else(busy)?;
         self.accept(&fields.judge(&self.catalogue)?, Purpose::Publish).await
     }
 

@@ -79,6 +79,9 @@ pub const AUDIENCES_CACHED: usize = 4096;
 /// How long a publish waits for places that come free at once, at all of its endpoints together.
 pub const PLACE_PATIENCE: Duration = Duration::from_millis(100);
 
+/// Publishes of single events that are served at once. One more is refused before anything is sealed for it: it would
+/// only wait behind the others, and whoever waits for long asks again.
+pub const PUBLISHES_AT_ONCE: usize = 1024;
 /// Writes that wait for the ledger; one more is refused.
 pub const LEDGER_QUEUE: usize = 8192;
 /// Rows of one ledger transaction.
@@ -134,3 +137,4 @@ const _: () = assert!(DATA_BYTES * 2 < LEDGER_BATCH_BYTES);
 const _: () = assert!(DATA_BYTES * 2 < ENDPOINT_BYTES);
 const _: () = assert!(WINDOW * RESERVED_BYTES <= ENDPOINT_BYTES);
 const _: () = assert!(LEDGER_BATCH_BYTES < SEALED_BYTES_UNCOMMITTED);
+const _: () = assert!(PUBLISHES_AT_ONCE < LEDGER_QUEUE);

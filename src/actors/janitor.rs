@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use hookseal_core::error::Result;
@@ -19,6 +19,8 @@ use crate::metrics;
 pub const SUSPECTS: usize = 4;
 /// Rows of one transaction.
 const BATCH: usize = 500;
+/// Events of one, each of which is gone from many places of many indexes.
+const HISTORY_BATCH: usize = 100;
 /// How often lapsed claims are ended.
 const CLAIMS_EVERY: Duration = Duration::from_secs(5);
 /// How often expired payloads are scrubbed.
@@ -66,10 +68,11 @@ impl Janitor {
         Self { tools, switchboard, history }
     }
 
-    /// Does `round` now and every `pause` after its end, in batches until one is not full.
+    /// Does `round` now and every `pause` after its end, in rounds until one does less than `batch`. After a full
+    /// one it rests for as long as that took, so that others have the database for half of the time at least.
     fn every<F>(
         &self,
-        pause: Duration,
+        (pause, batch): (Duration, usize),
         what: &'static str,
         turn: Turn,
         round: impl Fn(Tools) -> F + 'static,
@@ -87,8 +90,12 @@ impl Janitor {
                 if turn == Turn::OfOne {
                     metrics::HOUSEKEEPING.inc();
                 }
+                let began = Instant::now();
                 match round(tools.clone()).await {
-                    Ok(done) if done >= BATCH => continue,
+                    Ok(done) if done >= batch => {
+                        tokio::time::sleep(began.elapsed()).await;
+                        continue;
+                    }
                     Ok(0) => {}
                     Ok(done) => tracing::debug!(what, done, "tidied up"),
                     Err(error) => {
@@ -110,43 +117,43 @@ impl Actor for Janitor {
         let switchboard = self.switchboard.clone();
         let ended = switchboard.clone();
         let release = move |tools: Tools| release_lapsed(tools, switchboard.clone());
-        self.every(CLAIMS_EVERY, "lapsed claims", Turn::OfEach, release, context);
+        self.every((CLAIMS_EVERY, BATCH), "lapsed claims", Turn::OfEach, release, context);
         let release = move |tools: Tools| {
             let switchboard = ended.clone();
             async move { release_of_the_ended(&tools, &switchboard).await }
         };
-        self.every(CLAIMS_EVERY, "claims of the ended", Turn::OfOne, release, context);
+        self.every((CLAIMS_EVERY, BATCH), "claims of the ended", Turn::OfOne, release, context);
         let sweep = |tools: Tools| async move { tools.store.sweep(tools.clock.now(), BATCH).await };
-        self.every(SWEEP_EVERY, "expired payloads", Turn::OfOne, sweep, context);
+        self.every((SWEEP_EVERY, BATCH), "expired payloads", Turn::OfOne, sweep, context);
         let forget = |tools: Tools| async move {
             tools.store.forget_previous_secrets(tools.clock.now(), BATCH).await
         };
-        self.every(SWEEP_EVERY, "previous secrets", Turn::OfOne, forget, context);
+        self.every((SWEEP_EVERY, BATCH), "previous secrets", Turn::OfOne, forget, context);
         let history = self.history;
         let purge = move |tools: Tools| async move {
             let now = tools.clock.now();
             let keyed_before = now.minus(history.max(KEYED_AT_LEAST));
-            tools.store.purge(now.minus(history), keyed_before, BATCH).await
+            tools.store.purge(now.minus(history), keyed_before, HISTORY_BATCH).await
         };
-        self.every(PURGE_EVERY, "old history", Turn::OfOne, purge, context);
+        self.every((PURGE_EVERY, HISTORY_BATCH), "old history", Turn::OfOne, purge, context);
         let audit = |tools: Tools| async move {
             tools.store.purge_audit(tools.clock.now().minus(SESSION_AUDIT), BATCH).await
         };
-        self.every(PURGE_EVERY, "old audit entries", Turn::OfOne, audit, context);
+        self.every((PURGE_EVERY, BATCH), "old audit entries", Turn::OfOne, audit, context);
         let keep = |tools: Tools| async move { tools.store.keep_tallies(tools.clock.now()).await };
-        self.every(TALLIES_EVERY, "tallies", Turn::OfEach, keep, context);
+        self.every((TALLIES_EVERY, BATCH), "tallies", Turn::OfEach, keep, context);
         let purge = |tools: Tools| async move {
             tools.store.purge_tallies(tools.clock.now().minus(TALLIES_KEPT), BATCH).await
         };
-        self.every(PURGE_EVERY, "old tallies", Turn::OfOne, purge, context);
+        self.every((PURGE_EVERY, BATCH), "old tallies", Turn::OfOne, purge, context);
         let clear = |tools: Tools| async move {
             tools.store.clear_deleted_endpoints(tools.clock.now(), BATCH).await
         };
-        self.every(DELETED_EVERY, "deleted endpoints", Turn::OfOne, clear, context);
+        self.every((DELETED_EVERY, BATCH), "deleted endpoints", Turn::OfOne, clear, context);
         let purge = |tools: Tools| async move {
             tools.store.purge_deleted_organizations(tools.clock.now(), BATCH).await
         };
-        self.every(DELETED_EVERY, "deleted organizations", Turn::OfOne, purge, context);
+        self.every((DELETED_EVERY, BATCH), "deleted organizations", Turn::OfOne, purge, context);
     }
 }
 

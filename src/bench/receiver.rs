@@ -26,8 +26,8 @@ const SAMPLED: u64 = 1000;
 /// Samples that may wait to be verified; what is beyond is not looked at.
 const SAMPLES_WAITING: usize = 256;
 const HEADERS: usize = 32;
-/// One of so many that could be put off is taken.
-const TAKEN_OF: u64 = 8;
+/// One of so many that could be put off is taken: of more, twenty in a row would be put off now and then.
+pub(super) const TAKEN_OF: u64 = 2;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// What the receiver has to know in order to verify.
@@ -50,7 +50,7 @@ pub(super) enum Mood {
     /// Never: the request hangs.
     Hanging,
     /// 503, the first time with a `Retry-After` that leads to an instant between these two, by this host's
-    /// monotonic clock. One of eight is taken, so that no breaker opens.
+    /// monotonic clock. One of two is taken, so that no breaker opens.
     Later { from_ns: u64, until_ns: u64 },
 }
 

@@ -12,7 +12,7 @@ use super::finding::Pair;
 use super::load::Phase;
 use super::measured::spent;
 use super::phase::Field;
-use super::receiver::{Mood, Standing};
+use super::receiver::{Mood, Standing, TAKEN_OF};
 use super::report::{mebibytes, shares};
 use super::samples::{Summary, now_ns};
 use super::usage::Memory;
@@ -74,7 +74,7 @@ async fn retried(
     let started = Instant::now();
     let at = |after: Duration| now_ns() + after.as_nanos() as u64;
     let mood = Mood::Later { from_ns: at(spread.start), until_ns: at(spread.end) };
-    field.publish(&Phase { mood, ..put_off.clone() }, count).await?;
+    field.publish(&Phase { mood, ..put_off.clone() }, count * TAKEN_OF as usize).await?;
     let scheduled = quiet(field).await?;
     let rest = (spread.start + put_off.warm_up).saturating_sub(started.elapsed());
     field.watch(put_off.name, "waiting", rest).await?;

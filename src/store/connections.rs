@@ -27,7 +27,7 @@ const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(8);
 /// Page caches of SQLite connections; negative is KiB. The writer's holds the pages of a transaction: what
 /// does not fit is written twice. What a long backlog reads must not stay in memory four times over, and the
 /// system caches the file anyway.
-const WRITER_CACHE: &str = "-16384";
+const WRITER_CACHE: &str = "-49152";
 const READER_CACHE: &str = "-512";
 /// Pages of the write-ahead log that are written back together: most of them were written again meanwhile.
 const CHECKPOINT_PAGES: &str = "8192";
