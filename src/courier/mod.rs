@@ -5,11 +5,12 @@ mod resolver;
 mod tls;
 
 use std::cell::RefCell;
+use std::io::ErrorKind as ErrorCause;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use awc::error::{ConnectError, SendRequestError};
+use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::header::{self, HeaderName, HeaderValue};
 use awc::http::{StatusCode, Uri};
 use awc::{Client, Connector};
@@ -175,7 +176,11 @@ impl Courier {
         let retry_after = wish.and_then(|value| parse_retry_after(value, now));
         let mut read = 0;
         while let Some(chunk) = answer.next().await {
-            read += chunk.map_err(|_| ErrorKind::Reset)?.len();
+            read += match chunk {
+                Ok(chunk) => chunk.len(),
+                Err(fault) if is_end(&fault) => break,
+                Err(_) => return Err(ErrorKind::Reset),
+            };
             if read > ANSWER_BYTES {
                 // Dropping an unfinished answer closes its connection.
                 break;
@@ -183,6 +188,12 @@ impl Courier {
         }
         Ok(Outcome::Answered { status: status.as_u16(), retry_after })
     }
+}
+
+/// Whether an answer ended with its connection, as over TCP it may: over TLS that is a fault where the other side
+/// does not take leave, and many don't.
+fn is_end(fault: &PayloadError) -> bool {
+    matches!(fault, PayloadError::Incomplete(Some(cause)) if cause.kind() == ErrorCause::UnexpectedEof)
 }
 
 fn client(

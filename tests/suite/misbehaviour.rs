@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::support::certificates::{Authority, self_signed};
 use crate::support::daemon::{Daemon, Home, Tenant, wait};
 use crate::support::tcp_server::{
-    Reaction, Server, answer, endless, greet, over_tls, read_request, swallow,
+    Reaction, Server, answer, endless, greet, over_tls, over_tls_that_just_ends, read_request,
+    swallow,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -159,6 +160,14 @@ fn every_fault_of_tls_is_recorded_by_its_name() {
             let _ = wire.write_all(VERSION_ALERT);
         }
     });
+    // Where neither a length nor the end of TLS says so, the end of the connection ends the answer.
+    let ending = over_tls_that_just_ends(
+        authority.server(&ours, |_| {}),
+        Box::new(|wire| {
+            read_request(wire);
+            let _ = wire.write_all(b"HTTP/1.0 204 No Content\r\n\r\n");
+        }),
+    );
     let old: Reaction = Box::new(|wire| {
         let _ = wire.write_all(TLS_1_1);
         swallow(wire);
@@ -166,6 +175,7 @@ fn every_fault_of_tls_is_recorded_by_its_name() {
     #[rustfmt::skip] // the columns carry the meaning
     try_all(&tenant, HANDSHAKE, vec![
         ("well-behaved",     NAMED, with(authority.server(&ours, |_| {})),                                    "204"),
+        ("just ends",        NAMED, ending,                                                                   "204"),
         ("expired",          NAMED, with(authority.server(&ours, |c| c.not_after = day(2020))),               "certificate_expired"),
         ("not yet valid",    NAMED, with(authority.server(&ours, |c| c.not_before = day(3000))),              "certificate_not_yet_valid"),
         ("of another host",  NAMED, with(authority.server(&["other.example"], |_| {})),                       "certificate_wrong_host"),

@@ -48,11 +48,22 @@ impl Server {
 
 /// The same over TLS.
 pub fn over_tls(config: Arc<ServerConfig>, react: Reaction) -> Reaction {
+    within_tls(config, react, true)
+}
+
+/// The same, ending as many servers do: without taking leave within TLS.
+pub fn over_tls_that_just_ends(config: Arc<ServerConfig>, react: Reaction) -> Reaction {
+    within_tls(config, react, false)
+}
+
+fn within_tls(config: Arc<ServerConfig>, react: Reaction, takes_leave: bool) -> Reaction {
     Box::new(move |wire| {
         let connection = ServerConnection::new(config.clone()).unwrap();
         let mut stream = StreamOwned::new(connection, wire);
         react(&mut stream);
-        stream.conn.send_close_notify();
+        if takes_leave {
+            stream.conn.send_close_notify();
+        }
         let _ = stream.flush();
     })
 }
