@@ -149,7 +149,7 @@ async fn slow(crowd: Arc<Shared>, address: String, n: usize) {
         let mut answer = [0; 1024];
         while crowd.here.load(Ordering::SeqCst) && said.is_ok() {
             match tokio::time::timeout(DRIP, stream.read(&mut answer)).await {
-                Err(_) if n % 2 == 0 => said = stream.write_all(b" ").await,
+                Err(_) if n.is_multiple_of(2) => said = stream.write_all(b" ").await,
                 Err(_) => {}
                 Ok(_) => {
                     crowd.cut.fetch_add(1, Ordering::SeqCst);
