@@ -21,13 +21,15 @@ use tokio::net::TcpStream;
 const SLOW: usize = 2_000;
 /// Healthy requests' p99 beside the slow ones, as a multiple of that without.
 const P99_RATIO: f64 = 2.0;
-const REQUESTS_PER_SECOND: u32 = 100;
+const REQUESTS_PER_SECOND: u32 = 25;
 /// Longer than a body may take to arrive.
 const PHASE: Duration = Duration::from_secs(20);
 /// Each phase runs so often, in turn; medians are compared.
 const ROUNDS: usize = 3;
 /// How often every other slow client sends another byte; the rest sends none.
 const DRIP: Duration = Duration::from_secs(2);
+/// They come one after the other, and are not all cut off in one moment.
+const COME_WITHIN: Duration = Duration::from_secs(5);
 
 fn main() {
     let home = Home::new(&[]);
@@ -102,8 +104,8 @@ impl Crowd {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let clients = (0..SLOW)
-                    .map(|n| tokio::spawn(slow(crowd.clone(), address.clone(), n % 2 == 0)));
+                let clients =
+                    (0..SLOW).map(|n| tokio::spawn(slow(crowd.clone(), address.clone(), n)));
                 for client in clients.collect::<Vec<_>>() {
                     client.await.unwrap();
                 }
@@ -127,14 +129,19 @@ impl Crowd {
     }
 }
 
-async fn slow(crowd: Arc<Shared>, address: String, drips: bool) {
+async fn slow(crowd: Arc<Shared>, address: String, n: usize) {
     let head = format!(
         "POST /v1/platform/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {PLATFORM_KEY}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     );
+    let mut is_new = true;
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
         if !crowd.here.load(Ordering::SeqCst) {
+            is_new = true;
             continue;
+        }
+        if std::mem::take(&mut is_new) {
+            tokio::time::sleep(COME_WITHIN / SLOW as u32 * n as u32).await;
         }
         let Ok(mut stream) = TcpStream::connect(&address).await else { continue };
         crowd.connected.fetch_add(1, Ordering::SeqCst);
@@ -142,7 +149,7 @@ async fn slow(crowd: Arc<Shared>, address: String, drips: bool) {
         let mut answer = [0; 1024];
         while crowd.here.load(Ordering::SeqCst) && said.is_ok() {
             match tokio::time::timeout(DRIP, stream.read(&mut answer)).await {
-                Err(_) if drips => said = stream.write_all(b" ").await,
+                Err(_) if n.is_multiple_of(2) => said = stream.write_all(b" ").await,
                 Err(_) => {}
                 Ok(_) => {
                     crowd.cut.fetch_add(1, Ordering::SeqCst);

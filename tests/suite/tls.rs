@@ -146,7 +146,7 @@ fn only_tls_1_2_and_later_and_only_http_1_1() {
 }
 
 #[test]
-fn subscriptions_run_over_tls() {
+fn sockets_run_over_tls() {
     let site = Site::new();
     let daemon = site.home.start();
     let tls = trusting(&site.path("chain.pem"));
