@@ -7,11 +7,14 @@ use hookseal_core::error::Error;
 use hookseal_core::id::EventId;
 use hookseal_core::ports::{Acceptance, Accepted, NewDelivery};
 use hookseal_entity::event;
-use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
+    QueryFilter, Value,
+};
 
 use super::fence::Standing;
-use super::given::Given;
 use super::given::Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
+use super::given::{Given, Kind, Writes};
 use super::sessions;
 use crate::store::Failure;
 use crate::store::directory::record;
@@ -28,6 +31,7 @@ pub(super) async fn accept(
     if acceptances.is_empty() {
         return Ok(Vec::new());
     }
+    let backend = tx.get_database_backend();
     let audiences = audiences(tx, acceptances).await?;
     let mut verdicts: Vec<Option<Accepted>> = Vec::with_capacity(acceptances.len());
     for acceptance in acceptances {
@@ -39,7 +43,7 @@ pub(super) async fn accept(
     }
     // A repetition is answered before anything else can refuse it.
     let events = undecided(acceptances, &verdicts);
-    let missing = insert_events(tx, &events).await?;
+    let missing = insert_keyed(tx, &events).await?;
     for (i, acceptance) in acceptances.iter().enumerate() {
         if verdicts[i].is_none() && missing.contains(acceptance.event.id.as_str()) {
             verdicts[i] = Some(repeated(tx, acceptance).await?);
@@ -54,7 +58,11 @@ pub(super) async fn accept(
             traces.push(acceptance.event.id.to_string());
         }
     }
-    let refusals = sessions::enter(tx, &undecided(acceptances, &verdicts)).await?;
+    let events = undecided(acceptances, &verdicts);
+    // Without a key nothing can be in an event's way, and to look for it costs as much as an index.
+    let free = events.iter().filter(|acceptance| acceptance.idempotency.is_none());
+    let free = Given::new(EVENT).with(free.map(event_row)).insert(backend, "events");
+    let refusals = sessions::enter(tx, &events, free).await?;
     for (verdict, acceptance) in verdicts.iter_mut().zip(acceptances) {
         if let Some(refusal) = refusals.get(acceptance.event.id.as_str()) {
             *verdict = Some(refusal.into());
@@ -65,7 +73,8 @@ pub(super) async fn accept(
         event::Entity::delete_many().filter(event::Column::Id.is_in(traces)).exec(tx).await?;
     }
     let winners = undecided(acceptances, &verdicts);
-    insert_deliveries(tx, winners.iter().flat_map(|acceptance| &acceptance.deliveries)).await?;
+    let deliveries = winners.iter().flat_map(|acceptance| &acceptance.deliveries).collect();
+    insert_deliveries(backend, deliveries).execute(tx).await?;
     for acceptance in &winners {
         news.accepted(&acceptance.event);
         acceptance.deliveries.iter().for_each(|new| news.created(&new.delivery));
@@ -110,46 +119,47 @@ async fn audiences(
     Ok(audiences)
 }
 
-/// Inserts what conflicts with nothing; answers the ids of what was not inserted.
-async fn insert_events<'a>(
+const EVENT: [(&str, Kind); 9] = [
+    ("id", Text),
+    ("organization_id", Text),
+    ("event_type", Text),
+    ("trigger_type", Text),
+    ("trigger_id", Text),
+    ("session_id", TextOrNull),
+    ("idempotency_key", TextOrNull),
+    ("fingerprint", TextOrNull),
+    ("created_at_ms", Number),
+];
+
+fn event_row(acceptance: &&Acceptance) -> [Value; EVENT.len()] {
+    let Acceptance { event, session, idempotency, .. } = acceptance;
+    [
+        event.id.as_str().into(),
+        event.organization_id.as_str().into(),
+        (&*event.event_type).into(),
+        (&*event.trigger_type).into(),
+        event.trigger_id.as_str().into(),
+        session.as_ref().map(|(id, _)| id.as_str()).into(),
+        idempotency.as_ref().map(|i| i.key.as_str()).into(),
+        idempotency.as_ref().map(|i| i.fingerprint.as_str()).into(),
+        event.created_at.as_ms().into(),
+    ]
+}
+
+/// Inserts those of the events with keys that conflict with nothing; answers the ids of the others.
+async fn insert_keyed<'a>(
     tx: &DatabaseTransaction,
     acceptances: &[&'a Acceptance],
 ) -> Result<HashSet<&'a str>, DbErr> {
-    let columns = [
-        ("id", Text),
-        ("organization_id", Text),
-        ("event_type", Text),
-        ("trigger_type", Text),
-        ("trigger_id", Text),
-        ("session_id", TextOrNull),
-        ("idempotency_key", TextOrNull),
-        ("fingerprint", TextOrNull),
-        ("created_at_ms", Number),
-    ];
-    let row = |acceptance: &&Acceptance| {
-        let Acceptance { event, session, idempotency, .. } = acceptance;
-        [
-            event.id.as_str().into(),
-            event.organization_id.as_str().into(),
-            (&*event.event_type).into(),
-            (&*event.trigger_type).into(),
-            event.trigger_id.as_str().into(),
-            session.as_ref().map(|(id, _)| id.as_str()).into(),
-            idempotency.as_ref().map(|i| i.key.as_str()).into(),
-            idempotency.as_ref().map(|i| i.fingerprint.as_str()).into(),
-            event.created_at.as_ms().into(),
-        ]
-    };
-    // Without a key nothing can be in an event's way, and to look for it costs as much as an index.
-    let (mut keyed, free): (Vec<&Acceptance>, Vec<&Acceptance>) =
-        acceptances.iter().partition(|acceptance| acceptance.idempotency.is_some());
-    Given::new(columns).with(free.iter().map(row)).insert(tx, "events").await?;
+    let keyed = acceptances.iter().filter(|acceptance| acceptance.idempotency.is_some());
+    let mut keyed: Vec<&Acceptance> = keyed.copied().collect();
     // In one order, so that two writers do not wait for each other; of one key the first stays first.
     keyed.sort_by_key(|acceptance| {
         let key = acceptance.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
         (&acceptance.event.organization_id, key)
     });
-    let inserted = Given::new(columns).with(keyed.iter().map(row)).insert_new(tx, "events").await?;
+    let rows = Given::new(EVENT).with(keyed.iter().map(event_row));
+    let inserted = rows.insert_new(tx.get_database_backend(), "events").execute(tx).await?;
     let mut missing = HashSet::new();
     if inserted < keyed.len() as u64 {
         let ids = || keyed.iter().map(|acceptance| acceptance.event.id.as_str());
@@ -180,10 +190,7 @@ async fn repeated(tx: &DatabaseTransaction, acceptance: &Acceptance) -> Result<A
     })
 }
 
-async fn insert_deliveries<'a>(
-    tx: &DatabaseTransaction,
-    new: impl Iterator<Item = &'a NewDelivery>,
-) -> Result<(), DbErr> {
+fn insert_deliveries(backend: DbBackend, new: Vec<&NewDelivery>) -> Writes {
     let columns = [
         ("id", Text),
         ("organization_id", Text),
@@ -209,7 +216,6 @@ async fn insert_deliveries<'a>(
         ("created_at_ms", Number),
         ("updated_at_ms", Number),
     ];
-    let new: Vec<_> = new.collect();
     let rows = new.iter().map(|new| {
         let row = delivery_row(&new.delivery);
         [
@@ -238,11 +244,11 @@ async fn insert_deliveries<'a>(
             row.updated_at_ms.into(),
         ]
     });
-    Given::new(columns).with(rows).insert(tx, "deliveries").await?;
+    let deliveries = Given::new(columns).with(rows).insert(backend, "deliveries");
     let payloads = new.iter().filter_map(|new| {
         let sealed = new.sealed.as_ref()?;
         Some([new.delivery.id.as_str().into(), sealed.to_vec().into()])
     });
     let columns = [("delivery_id", Text), ("jwe", Bytes)];
-    Given::new(columns).with(payloads).insert(tx, "sealed_payloads").await
+    deliveries.and(Given::new(columns).with(payloads).insert(backend, "sealed_payloads"))
 }

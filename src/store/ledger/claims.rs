@@ -9,13 +9,13 @@ use hookseal_core::ports::{Claimed, Settlement};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, delivery_attempt};
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, FromQueryResult, IntoActiveModel, Order,
-    QueryFilter, QueryOrder,
+    ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, EntityTrait,
+    FromQueryResult, IntoActiveModel, Order, QueryFilter, QueryOrder,
 };
 
 use super::ClaimRequest;
-use super::given::Given;
 use super::given::Kind::{Flag, Number, NumberOrNull, Text, TextOrNull};
+use super::given::{Given, Writes};
 use crate::store::news::News;
 use crate::store::rows::{self, attempt_row, duration_ms};
 use crate::store::transition::{Busy, locked, write};
@@ -110,10 +110,6 @@ pub(super) async fn settle(
         settlements.iter().copied().partition(|s| settled.contains(s.delivery.id.as_str()));
     let mut settled = settled.into_iter().map(ToOwned::to_owned).collect::<HashSet<_>>();
     stood.iter().for_each(|s| news.changed(&s.delivery, &s.progress));
-    let scrubbed =
-        stood.iter().filter(|s| !s.progress.has_payload()).map(|s| [s.delivery.id.as_str().into()]);
-    let sql = "DELETE FROM sealed_payloads WHERE delivery_id IN (SELECT k FROM given)";
-    Given::new([("k", Text)]).with(scrubbed).execute(tx, sql).await?;
     let replaced: Vec<_> = stood
         .iter()
         .filter_map(|s| {
@@ -168,7 +164,16 @@ async fn settle_revoked(
     Ok((rows.into_iter().map(|row| row.id.to_string()).collect(), owed))
 }
 
-/// Writes the ends; answers the ids of deliveries whose claims still stood.
+/// Takes away the payloads that are not kept beyond these ends.
+fn scrub(backend: DbBackend, settlements: &[&Settlement]) -> Writes {
+    let scrubbed = settlements.iter().filter(|settlement| !settlement.progress.has_payload());
+    let ids = scrubbed.map(|settlement| [settlement.delivery.id.as_str().into()]);
+    let sql = "DELETE FROM sealed_payloads WHERE delivery_id IN (SELECT k FROM given)";
+    Given::new([("k", Text)]).with(ids).write(backend, sql)
+}
+
+/// Writes the ends, and takes away the payloads that are not kept; answers the ids of deliveries whose claims
+/// still stood.
 async fn write_ends<'a>(
     tx: &DatabaseTransaction,
     settlements: &[&'a Settlement],
@@ -225,16 +230,24 @@ async fn write_ends<'a>(
     );
     let ends = Given::new(columns).with(rows);
     let all = settlements.iter().map(|settlement| settlement.delivery.id.as_str());
+    let backend = tx.get_database_backend();
     match trust {
-        Trust::AllStand => match ends.execute(tx, &update).await? {
-            written if written == settlements.len() as u64 => Ok(all.collect()),
-            _ => Err(Failure::Mistrust),
-        },
+        Trust::AllStand => {
+            let writes = ends.write(backend, &update).and(scrub(backend, settlements));
+            let all_stood = writes.rows();
+            match writes.execute(tx).await? {
+                written if written == all_stood => Ok(all.collect()),
+                _ => Err(Failure::Mistrust),
+            }
+        }
         Trust::Asks => {
             let returned = ends.query(tx, &format!("{update} RETURNING deliveries.id")).await?;
             let ids = returned.iter().map(|row| row.try_get_by_index::<String>(0));
-            let stood = ids.collect::<Result<HashSet<_>, _>>()?;
-            Ok(all.filter(|id| stood.contains(*id)).collect())
+            let ids = ids.collect::<Result<HashSet<_>, _>>()?;
+            let stood = |settlement: &&&Settlement| ids.contains(settlement.delivery.id.as_str());
+            let stood: Vec<&Settlement> = settlements.iter().filter(stood).copied().collect();
+            scrub(backend, &stood).execute(tx).await?;
+            Ok(stood.into_iter().map(|settlement| settlement.delivery.id.as_str()).collect())
         }
     }
 }

@@ -8,11 +8,13 @@ use std::fmt::Write as _;
 
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value, Values,
 };
 
 /// Most rows of one SQLite statement: 23 columns a row stay below its 32,766 parameters.
 const PART_MOST: usize = 1024;
+/// Most values of SQLite statements that go together.
+const JOINED_VALUES_MOST: usize = 128;
 
 /// What a column holds. What may be missing is bound as `''` or the least number: arrays of sea-orm
 /// hold no NULL, and no row of ours holds either of them.
@@ -47,33 +49,29 @@ impl<const N: usize> Given<N> {
     }
 
     /// Inserts the rows into the columns of `table` that have their columns' names.
-    pub(super) async fn insert(self, tx: &DatabaseTransaction, table: &str) -> Result<(), DbErr> {
+    pub(super) fn insert(self, backend: DbBackend, table: &str) -> Writes {
         let names = self.names();
-        let sql = format!("INSERT INTO {table} ({names}) SELECT {names} FROM given");
-        self.execute(tx, &sql).await.map(drop)
+        self.write(backend, &format!("INSERT INTO {table} ({names}) SELECT {names} FROM given"))
     }
 
-    /// The same but for rows that what is there stands in the way of; answers how many were inserted.
-    pub(super) async fn insert_new(
-        self,
-        tx: &DatabaseTransaction,
-        table: &str,
-    ) -> Result<u64, DbErr> {
+    /// The same but for rows that what is there stands in the way of.
+    pub(super) fn insert_new(self, backend: DbBackend, table: &str) -> Writes {
         let names = self.names();
         let sql = format!(
             "INSERT INTO {table} ({names}) SELECT {names} FROM given WHERE true \
              ON CONFLICT DO NOTHING"
         );
-        self.execute(tx, &sql).await
+        self.write(backend, &sql)
     }
 
-    /// Runs `sql`, which finds the rows in `given`; answers how many rows it wrote.
-    pub(super) async fn execute(self, tx: &DatabaseTransaction, sql: &str) -> Result<u64, DbErr> {
-        let mut written = 0;
-        for statement in self.statements(tx.get_database_backend(), sql) {
-            written += tx.execute_raw(statement).await?.rows_affected();
-        }
-        Ok(written)
+    /// Runs `sql`, which finds the rows in `given`.
+    pub(super) fn write(self, backend: DbBackend, sql: &str) -> Writes {
+        let rows = self.rows.len() as u64;
+        let statements = match backend {
+            DbBackend::Sqlite => self.statements(backend, &without_undo(sql)),
+            _ => self.statements(backend, sql),
+        };
+        Writes { statements, rows }
     }
 
     /// Runs `sql`, which finds the rows in `given`; answers what it answers.
@@ -114,6 +112,70 @@ impl<const N: usize> Given<N> {
         }
         statements
     }
+}
+
+/// Statements that write, one after the other.
+#[derive(Default)]
+pub(super) struct Writes {
+    statements: Vec<Statement>,
+    /// Rows that they are given.
+    rows: u64,
+}
+
+impl Writes {
+    /// How many rows they are given: as many as they write, at the most.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// And then these.
+    pub(super) fn and(mut self, then: Self) -> Self {
+        self.statements.extend(then.statements);
+        self.rows += then.rows;
+        self
+    }
+
+    /// Runs them; answers how many rows all of them wrote.
+    pub(super) async fn execute(self, tx: &DatabaseTransaction) -> Result<u64, DbErr> {
+        let mut written = 0;
+        for statement in joined(self.statements) {
+            written += tx.execute_raw(statement).await?.rows_affected();
+        }
+        Ok(written)
+    }
+}
+
+/// Short statements in one text where the database takes that: what few rows cost is mostly the way to the
+/// thread that SQLite runs on, and back. Long ones would make a text for every pair of sizes.
+fn joined(statements: Vec<Statement>) -> Vec<Statement> {
+    let mut joined: Vec<Statement> = Vec::with_capacity(statements.len());
+    for statement in statements {
+        match joined.last_mut() {
+            Some(last) if values(last) + values(&statement) <= JOINED_VALUES_MOST => {
+                last.sql.push_str("; ");
+                last.sql.push_str(&statement.sql);
+                let values = last.values.get_or_insert_with(|| Values(Vec::new()));
+                values.0.extend(statement.values.into_iter().flat_map(|values| values.0));
+            }
+            _ => joined.push(statement),
+        }
+    }
+    joined
+}
+
+/// How many values are bound; without end where a statement has to stay alone.
+fn values(statement: &Statement) -> usize {
+    match statement.db_backend {
+        DbBackend::Sqlite => statement.values.as_ref().map_or(0, |values| values.0.len()),
+        _ => JOINED_VALUES_MOST + 1,
+    }
+}
+
+/// The same write, which stays half done where it fails: a transaction in which something failed is dropped, and
+/// SQLite need not keep copies of pages so that one statement alone can be undone.
+fn without_undo(sql: &str) -> String {
+    let verb = ["INSERT", "UPDATE"].into_iter().find(|verb| sql.starts_with(verb));
+    verb.map_or_else(|| sql.to_owned(), |verb| sql.replacen(verb, &format!("{verb} OR FAIL"), 1))
 }
 
 /// How many of `rows` go into the next statement: the two leading binary digits of their number.
@@ -194,6 +256,23 @@ mod tests {
             assert!(statements <= 7, "{rows} rows in {statements} statements");
         }
         assert!(sizes.len() <= 20, "{sizes:?}");
+    }
+
+    #[test]
+    fn short_statements_go_together_where_the_database_takes_that() {
+        let rows =
+            |rows: usize| Given::new([("k", Text)]).with((0..rows).map(|_| [Value::from("a")]));
+        let texts = |backend, first: usize, second: usize| -> Vec<usize> {
+            let writes =
+                rows(first).insert(backend, "a").and(rows(second).insert_new(backend, "b"));
+            assert_eq!(writes.rows(), (first + second) as u64);
+            joined(writes.statements).iter().map(|s| s.values.as_ref().unwrap().0.len()).collect()
+        };
+        assert_eq!(texts(DbBackend::Sqlite, 1, 1), [2]);
+        assert_eq!(texts(DbBackend::Sqlite, 0, 1), [1]);
+        assert_eq!(texts(DbBackend::Sqlite, 64, 64), [128]);
+        assert_eq!(texts(DbBackend::Sqlite, 64, 65), [128, 1]);
+        assert_eq!(texts(DbBackend::Postgres, 1, 1), [1, 1]);
     }
 
     #[test]

@@ -8,10 +8,12 @@ use hookseal_core::ports::{Acceptance, Accepted, SessionPart};
 use hookseal_core::privacy::WithdrawalState;
 use hookseal_entity::verification_session::{Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+};
 
-use super::given::Given;
 use super::given::Kind::{Text, TextOrNull};
+use super::given::{Given, Writes};
 use crate::store::alone;
 use crate::store::rows::json;
 
@@ -44,10 +46,12 @@ impl From<&Refusal> for Accepted {
     }
 }
 
-/// Enters events into the rows of their sessions; answers, by event, what was refused.
+/// Makes the rows of events that are yet to be made, by `events`, and enters all into the rows of their
+/// sessions; answers, by event, what was refused.
 pub(super) async fn enter(
     tx: &DatabaseTransaction,
     acceptances: &[&Acceptance],
+    mut events: Writes,
 ) -> Result<HashMap<String, Refusal>, DbErr> {
     let mut refusals = HashMap::new();
     let mut entering: Vec<(&Acceptance, Key, SessionPart)> = Vec::new();
@@ -68,9 +72,11 @@ pub(super) async fn enter(
     while entering.iter().any(|(_, key, _)| !standing.contains_key(key)) {
         // A session is nearly always new, and then this one statement is all. One that was there and
         // is not any more, since it was too old, is new again.
-        insert(tx, &mut entering).await?;
+        insert(tx, std::mem::take(&mut events), &mut entering).await?;
         standing = self::standing(tx, &entering).await?;
     }
+    // Of events without a session.
+    events.execute(tx).await?;
     for (acceptance, key, part) in entering {
         let Some(row) = standing.get_mut(&key) else { continue };
         let mine = row.terminal_event_id.as_deref() == Some(acceptance.event.id.as_str());
@@ -95,10 +101,11 @@ pub(super) async fn enter(
     Ok(refusals)
 }
 
-/// Makes the rows of sessions that have none, each by the first of its events; drops these events from
-/// `entering` where all were made, as nearly always. Elsewhere the rows tell.
+/// Makes the rows of `events`, and those of sessions that have none, each by the first of its events; drops these
+/// from `entering` where all were made, as nearly always. Elsewhere the rows tell.
 async fn insert(
     tx: &DatabaseTransaction,
+    events: Writes,
     entering: &mut Vec<(&Acceptance, Key, SessionPart)>,
 ) -> Result<(), DbErr> {
     let mut first: BTreeMap<&Key, (&Acceptance, SessionPart)> = BTreeMap::new();
@@ -116,8 +123,10 @@ async fn insert(
         let targets = acceptance.targets.as_ref().map(json);
         [key.0.as_str().into(), key.1.as_str().into(), ends.into(), targets.into()]
     });
-    let made = Given::new(columns).with(rows).insert_new(tx, "verification_sessions").await?;
-    if made == first.len() as u64 {
+    let sessions = Given::new(columns).with(rows);
+    let sessions = sessions.insert_new(tx.get_database_backend(), "verification_sessions");
+    let all = events.rows() + first.len() as u64;
+    if events.and(sessions).execute(tx).await? == all {
         let makers: HashSet<EventId> =
             first.into_values().map(|(acceptance, _)| acceptance.event.id.clone()).collect();
         entering.retain(|(acceptance, ..)| !makers.contains(&acceptance.event.id));
