@@ -17,14 +17,28 @@ pub enum ErrorKind {
     Reset,
     /// The name did not resolve.
     Dns,
-    /// The TLS handshake failed, or did not end in time.
+    /// The TLS handshake failed in a way that has no kind of its own.
     Tls,
+    /// The TLS handshake did not end in time.
+    TlsTimeout,
+    /// The receiver speaks versions of TLS before 1.2 only.
+    TlsVersion,
+    /// No cipher, key exchange or signature in common, or the receiver says so.
+    TlsCipher,
+    /// The receiver ended the handshake with another alert.
+    TlsAlert,
+    /// The connection ended during the handshake.
+    TlsClosed,
+    /// What the receiver said is no TLS.
+    TlsNotSpoken,
     /// The certificate's time is over.
     CertificateExpired,
     /// The certificate's time has not begun.
     CertificateNotYetValid,
     /// The certificate is for another host.
     CertificateWrongHost,
+    /// Nobody but itself has issued the certificate.
+    CertificateSelfSigned,
     /// The certificate is not of an authority that is trusted, or cannot be used for a server.
     CertificateUntrusted,
     /// The URL or the resolved address may not be called.
@@ -37,25 +51,36 @@ pub enum ErrorKind {
     SealFailed,
     /// The signing secret does not open: nothing was sent.
     SecretUnreadable,
+    /// A kind that this version does not know: another one recorded it.
+    #[serde(other)]
+    Other,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::Timeout,
         Self::Connect,
         Self::Reset,
         Self::Dns,
         Self::Tls,
+        Self::TlsTimeout,
+        Self::TlsVersion,
+        Self::TlsCipher,
+        Self::TlsAlert,
+        Self::TlsClosed,
+        Self::TlsNotSpoken,
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
         Self::CertificateWrongHost,
+        Self::CertificateSelfSigned,
         Self::CertificateUntrusted,
         Self::TargetBlocked,
         Self::Protocol,
         Self::NoActiveKey,
         Self::SealFailed,
         Self::SecretUnreadable,
+        Self::Other,
     ];
 
     /// The kind as a stable word.
@@ -66,33 +91,49 @@ impl ErrorKind {
             Self::Reset => "reset",
             Self::Dns => "dns",
             Self::Tls => "tls",
+            Self::TlsTimeout => "tls_timeout",
+            Self::TlsVersion => "tls_version",
+            Self::TlsCipher => "tls_cipher",
+            Self::TlsAlert => "tls_alert",
+            Self::TlsClosed => "tls_closed",
+            Self::TlsNotSpoken => "tls_not_spoken",
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateNotYetValid => "certificate_not_yet_valid",
             Self::CertificateWrongHost => "certificate_wrong_host",
+            Self::CertificateSelfSigned => "certificate_self_signed",
             Self::CertificateUntrusted => "certificate_untrusted",
             Self::TargetBlocked => "target_blocked",
             Self::Protocol => "protocol",
             Self::NoActiveKey => "no_active_key",
             Self::SealFailed => "seal_failed",
             Self::SecretUnreadable => "secret_unreadable",
+            Self::Other => "other",
         }
     }
 
-    /// The kind that `word` names.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    /// The kind that `word` names. Of several nodes one may be of a later version: what only that one knows
+    /// is [`Self::Other`].
+    pub fn parse(word: &str) -> Self {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).unwrap_or(Self::Other)
     }
 
     /// Whether the body may have reached the receiver all the same.
     pub fn leaves_arrival_unknown(self) -> bool {
         match self {
-            Self::Timeout | Self::Reset | Self::Protocol => true,
+            Self::Timeout | Self::Reset | Self::Protocol | Self::Other => true,
             Self::Connect
             | Self::Dns
             | Self::Tls
+            | Self::TlsTimeout
+            | Self::TlsVersion
+            | Self::TlsCipher
+            | Self::TlsAlert
+            | Self::TlsClosed
+            | Self::TlsNotSpoken
             | Self::CertificateExpired
             | Self::CertificateNotYetValid
             | Self::CertificateWrongHost
+            | Self::CertificateSelfSigned
             | Self::CertificateUntrusted
             | Self::TargetBlocked
             | Self::NoActiveKey
@@ -221,10 +262,12 @@ mod tests {
     }
 
     #[test]
-    fn every_error_kind_is_read_back() {
-        for kind in ErrorKind::ALL {
-            assert_eq!(ErrorKind::parse(kind.as_str()), Some(kind));
+    fn every_error_kind_is_read_back_and_a_later_versions_is_other() {
+        let words = ErrorKind::ALL.map(|kind| (kind.as_str(), kind));
+        for (word, kind) in words.into_iter().chain([("of_tomorrow", ErrorKind::Other)]) {
+            assert_eq!(ErrorKind::parse(word), kind);
+            let json = serde_json::Value::from(word);
+            assert_eq!(serde_json::from_value::<ErrorKind>(json).expect("a kind"), kind);
         }
-        assert_eq!(ErrorKind::parse("other"), None);
     }
 }

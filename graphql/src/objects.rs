@@ -115,14 +115,28 @@ pub(crate) enum ErrorKind {
     Reset,
     /// The name did not resolve.
     Dns,
-    /// The TLS handshake failed, or did not end in time.
+    /// The TLS handshake failed in a way that has no kind of its own.
     Tls,
+    /// The TLS handshake did not end in time.
+    TlsTimeout,
+    /// The receiver speaks versions of TLS before 1.2 only.
+    TlsVersion,
+    /// No cipher, key exchange or signature in common, or the receiver says so.
+    TlsCipher,
+    /// The receiver ended the handshake with another alert.
+    TlsAlert,
+    /// The connection ended during the handshake.
+    TlsClosed,
+    /// What the receiver said is no TLS.
+    TlsNotSpoken,
     /// The certificate's time is over.
     CertificateExpired,
     /// The certificate's time has not begun.
     CertificateNotYetValid,
     /// The certificate is for another host.
     CertificateWrongHost,
+    /// Nobody but itself has issued the certificate.
+    CertificateSelfSigned,
     /// The certificate is not of an authority that is trusted, or cannot be used for a server.
     CertificateUntrusted,
     /// The URL or the resolved address may not be called.
@@ -135,6 +149,8 @@ pub(crate) enum ErrorKind {
     SealFailed,
     /// The signing secret does not open: nothing was sent.
     SecretUnreadable,
+    /// A kind that this version does not know: another one recorded it.
+    Other,
 }
 
 /// How far a withdrawal is.

@@ -68,8 +68,7 @@ impl Janitor {
         Self { tools, switchboard, history }
     }
 
-    /// Does `round` now and every `pause` after its end, in rounds until one does less than `batch`. After a full
-    /// one it rests for as long as that took, so that others have the database for half of the time at least.
+    /// Does `round` now and every `pause` after its end, in rounds until one does less than `batch`.
     fn every<F>(
         &self,
         (pause, batch): (Duration, usize),
@@ -91,23 +90,25 @@ impl Janitor {
                     metrics::HOUSEKEEPING.inc();
                 }
                 let began = Instant::now();
-                match round(tools.clone()).await {
-                    Ok(done) if done >= batch => {
-                        tokio::time::sleep(began.elapsed()).await;
-                        continue;
-                    }
-                    Ok(0) => {}
-                    Ok(done) => tracing::debug!(what, done, "tidied up"),
-                    Err(error) => {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::warn!(what, error, "not tidied up");
-                    }
+                let done = round(tools.clone()).await.unwrap_or_else(|error| {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(what, error, "not tidied up");
+                    0
+                });
+                if (1..batch).contains(&done) {
+                    tracing::debug!(what, done, "tidied up");
                 }
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(rest_after(done, batch, began.elapsed(), pause)).await;
             }
         };
         context.spawn(rounds.into_actor(self));
     }
+}
+
+/// How long nothing is done after a round that did so much and took so long. After a full one it is as long again,
+/// so that others have the database for half of the time at least.
+fn rest_after(done: usize, batch: usize, took: Duration, pause: Duration) -> Duration {
+    if done >= batch { took } else { pause }
 }
 
 impl Actor for Janitor {
@@ -194,4 +195,17 @@ async fn release(
         switchboard.overdue.notify_one();
     }
     Ok(released)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_round_is_followed_by_as_long_a_rest_and_any_other_by_the_pause() {
+        let (took, pause) = (Duration::from_secs(3), Duration::from_secs(60));
+        for (done, rest) in [(0, pause), (9, pause), (10, took), (11, took)] {
+            assert_eq!(rest_after(done, 10, took, pause), rest, "{done}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod dial;
 mod resolver;
 mod tls;
+mod verifier;
 
 use std::cell::RefCell;
 use std::io::ErrorKind as ErrorCause;
@@ -240,7 +241,7 @@ fn kind_of(error: &SendRequestError) -> ErrorKind {
             }
             // What the dialer did not refuse is the handshake's.
             ConnectError::Io(error) => kind_of_handshake(error),
-            ConnectError::Timeout => ErrorKind::Tls,
+            ConnectError::Timeout => ErrorKind::TlsTimeout,
             ConnectError::Disconnected => ErrorKind::Reset,
             _ => ErrorKind::Connect,
         },

@@ -1,15 +1,22 @@
 //! Whom receivers' certificates are to be of, and what went wrong with one. There is no switch that turns
 //! verification off.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use hookseal_core::error::{Error, Result};
 use hookseal_core::outcome::ErrorKind;
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, InvalidMessage, OtherError, PeerIncompatible,
+    PeerMisbehaved, RootCertStore,
+};
+
+use super::verifier::{SelfSigned, Verifier};
 
 /// Verifies by the roots of the system, over TLS 1.2 or 1.3.
 pub fn tls_config() -> Arc<ClientConfig> {
@@ -42,19 +49,63 @@ fn system_roots() -> RootCertStore {
 
 fn config(roots: RootCertStore) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let roots = Arc::new(roots);
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("the provider supports these versions")
-        .with_root_certificates(roots)
+        .with_root_certificates(roots.clone())
         .with_no_client_auth();
+    // Without roots there is none, and everything is refused all the same.
+    if let Ok(webpki) = WebPkiServerVerifier::builder_with_provider(roots, provider).build() {
+        config.dangerous().set_certificate_verifier(Arc::new(Verifier(webpki)));
+    }
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
 }
 
 /// What is recorded of a handshake that ended in `error`.
-pub(super) fn kind_of_handshake(error: &std::io::Error) -> ErrorKind {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-    let Some(rustls::Error::InvalidCertificate(fault)) = cause else { return ErrorKind::Tls };
+pub(super) fn kind_of_handshake(error: &io::Error) -> ErrorKind {
+    match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+        Some(fault) => kind_of_fault(fault),
+        None => match error.kind() {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => ErrorKind::TlsClosed,
+            _ => ErrorKind::Tls,
+        },
+    }
+}
+
+fn kind_of_fault(fault: &rustls::Error) -> ErrorKind {
+    match fault {
+        rustls::Error::InvalidCertificate(fault) => kind_of_certificate(fault),
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | rustls::Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => ErrorKind::TlsVersion,
+        // Servers say so of anything that both sides would have to share.
+        rustls::Error::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+        )
+        | rustls::Error::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon
+            | PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NoSignatureSchemesInCommon,
+        )
+        | rustls::Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedCipherSuite) => {
+            ErrorKind::TlsCipher
+        }
+        rustls::Error::AlertReceived(_) => ErrorKind::TlsAlert,
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            ErrorKind::TlsNotSpoken
+        }
+        _ => ErrorKind::Tls,
+    }
+}
+
+fn kind_of_certificate(fault: &CertificateError) -> ErrorKind {
     match fault {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             ErrorKind::CertificateExpired
@@ -64,6 +115,9 @@ pub(super) fn kind_of_handshake(error: &std::io::Error) -> ErrorKind {
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             ErrorKind::CertificateWrongHost
+        }
+        CertificateError::Other(OtherError(cause)) if cause.is::<SelfSigned>() => {
+            ErrorKind::CertificateSelfSigned
         }
         _ => ErrorKind::CertificateUntrusted,
     }

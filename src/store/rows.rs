@@ -195,7 +195,7 @@ pub(super) fn delivery(row: delivery::Model) -> Result<Delivery> {
                 .map(u16::try_from)
                 .transpose()
                 .map_err(|_| broken(what))?,
-            error: word(row.last_error.as_deref(), ErrorKind::parse)?,
+            error: row.last_error.as_deref().map(ErrorKind::parse),
         }),
     };
     let claim = match (row.claim_token, row.claim_expires_at_ms) {
@@ -278,7 +278,7 @@ pub(super) fn attempt(row: delivery_attempt::Model) -> Result<Attempt> {
         at: Timestamp::from_ms(row.attempted_at_ms),
         duration: Duration::from_millis(row.duration_ms.unsigned_abs()),
         status_code: status_code.map_err(|_| broken("a stored attempt"))?,
-        error: word(row.error.as_deref(), ErrorKind::parse)?,
+        error: row.error.as_deref().map(ErrorKind::parse),
     })
 }
 

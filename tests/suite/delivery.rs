@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use hookseal::demo::receiver::{Behaviour, Receiver};
+use hookseal_core::limits::PUBLISHES_AT_ONCE;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sea_orm::{ConnectionTrait as _, Database, TransactionTrait as _};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Home, wait};
+use crate::support::daemon::{Home, PLATFORM_KEY, wait};
+use crate::support::wire::Wire;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -235,6 +239,57 @@ fn over_capacity_a_publish_hears_503_and_is_not_stored() {
     }
     assert!(accepted > 0 && refused > 0, "{accepted} accepted, {refused} refused");
     assert_eq!(tenant.deliveries("").len(), accepted * 50, "a refused publish leaves no trace");
+}
+
+#[test]
+fn publishes_beyond_those_that_may_be_under_way_hear_503_at_once() {
+    const BEYOND: usize = 16;
+    // Each holds a connection, and many systems begin with fewer than these.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let tenant = daemon.tenant();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // Who writes without an end holds up every commit: so publishes stay under way.
+    let url = format!("sqlite://{}?mode=rw", home.data_dir().join("hookseal.sqlite3").display());
+    let writer = runtime.block_on(async {
+        let writer = Database::connect(url).await.unwrap().begin().await.unwrap();
+        writer.execute_unprepared("UPDATE organizations SET name = name").await.unwrap();
+        writer
+    });
+    let publish = |n| {
+        let event = tenant.event(&format!("vs_{n}"), json!({})).to_string();
+        let mut wire = Wire::open(&daemon.url);
+        let head = format!(
+            "POST /v1/platform/events HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+             Authorization: Bearer {PLATFORM_KEY}\r\nContent-Type: application/json\r\n"
+        );
+        wire.say(format!("{head}Content-Length: {}\r\n\r\n{event}", event.len()).as_bytes());
+        wire
+    };
+    let wires: Vec<Wire> = (0..PUBLISHES_AT_ONCE + BEYOND).map(publish).collect();
+    wait(SOON, "refusals", || {
+        let metrics = tenant.platform.get("/metrics").text;
+        let name = "hookseal_publishes_refused_total{code=\"UNAVAILABLE\"} ";
+        let count = metrics.lines().find_map(|line| line.strip_prefix(name));
+        count.is_some_and(|count| count.parse::<usize>().unwrap() >= BEYOND)
+    });
+    runtime.block_on(writer.rollback()).unwrap();
+    let mut refused = Vec::new();
+    for (n, heard) in wires.into_iter().map(Wire::hear).enumerate() {
+        let text = heard.text.to_lowercase();
+        if text.contains("capacity for publishes") {
+            assert!(text.starts_with("http/1.1 503") && text.contains("\r\nretry-after: 1\r\n"));
+            refused.push(json!(format!("vs_{n}")));
+        } else {
+            // Or a machine so busy that the writer was waited for too long.
+            assert!(matches!(heard.statuses()[..], [202 | 503]), "{heard:?}");
+        }
+    }
+    assert!((1..=BEYOND).contains(&refused.len()), "{} refused", refused.len());
+    let stored = tenant.events();
+    assert!(stored.iter().all(|event| !refused.contains(&event["trigger_id"])), "no trace");
 }
 
 #[test]

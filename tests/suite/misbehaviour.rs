@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hookseal::demo::receiver::Keys;
+use rcgen::{BasicConstraints, IsCa};
 use rustls::crypto::ring::cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
 use rustls::crypto::{CryptoProvider, ring};
 use serde_json::json;
 
+use crate::support::bomb;
 use crate::support::certificates::{Authority, self_signed};
 use crate::support::daemon::{Daemon, Home, Tenant, wait};
 use crate::support::tcp_server::{
@@ -76,12 +78,12 @@ fn each_costs_one_attempt_in_bounded_time_and_memory() {
     };
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let part = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
-    let compressed = |coding: &str| {
+    let compressed = |coding: &str, bomb: Vec<u8>| {
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: 60000\r\n\r\n"
+            "HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
+            bomb.len()
         );
-        // The beginning of a member that goes on as zeros do when they are compressed a thousand times.
-        [head.as_bytes(), b"\x1f\x8b\x08\0\0\0\0\0\0\xff", &[0; 59_990]].concat()
+        answer([head.as_bytes(), &bomb].concat())
     };
     let at_once = Duration::ZERO;
     let second = Duration::from_secs(1);
@@ -101,9 +103,9 @@ fn each_costs_one_attempt_in_bounded_time_and_memory() {
         ("never ends",             LOOPBACK, endless(chunked, part.clone(), at_once),                               "200"),
         ("fails without end",      LOOPBACK, endless("HTTP/1.1 500 No\r\n\r\n", "a".repeat(4096), at_once),         "500"),
         ("a long answer",          LOOPBACK, endless("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "a".repeat(4096), at_once), "200"),
-        ("gzip bomb",              LOOPBACK, answer(compressed("gzip")),                                            "200"),
-        ("deflate bomb",           LOOPBACK, answer(compressed("deflate")),                                         "200"),
-        ("br bomb",                LOOPBACK, answer(compressed("br, gzip, gzip")),                                  "200"),
+        ("gzip bomb",              LOOPBACK, compressed("gzip", bomb::gzip()),                                       "200"),
+        ("deflate bomb",           LOOPBACK, compressed("deflate", bomb::deflate()),                                 "200"),
+        ("bomb in a bomb",         LOOPBACK, compressed("gzip, gzip", bomb::gzip_in_gzip()),                        "200"),
         ("moved, 301",             LOOPBACK, redirect("301 Moved"),                                                 "301"),
         ("found, 302",             LOOPBACK, redirect("302 Found"),                                                 "302"),
         ("see other, 303",         LOOPBACK, redirect("303 See Other"),                                             "303"),
@@ -132,8 +134,12 @@ fn each_costs_one_attempt_in_bounded_time_and_memory() {
 /// The answer of a server that knows TLS 1.1 at most: it chooses that.
 const TLS_1_1: &[u8] = b"\x16\x03\x02\x00\x2a\x02\x00\x00\x26\x03\x02\
     0123456789abcdef0123456789abcdef\x00\xc0\x14\x00";
-/// What one says that knows older versions only and minds: an alert.
+/// What one says that knows older versions only and minds: the alert `protocol_version`.
 const VERSION_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
+/// The alert `unrecognized_name`.
+const NAME_ALERT: &[u8] = b"\x15\x03\x03\x00\x02\x02\x70";
+/// A record of TLS with a message that does not belong here: `finished`.
+const OUT_OF_ORDER: &[u8] = b"\x16\x03\x03\x00\x04\x14\x00\x00\x00";
 
 #[test]
 fn every_fault_of_tls_is_recorded_by_its_name() {
@@ -148,18 +154,13 @@ fn every_fault_of_tls_is_recorded_by_its_name() {
     let tenant = daemon.tenant();
     let day = |year| rcgen::date_time_ymd(year, 1, 1);
     let ours = ["localhost"];
+    let ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let rsa_alone = CryptoProvider {
         cipher_suites: vec![TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256],
         ..ring::default_provider()
     };
     let taken = || answer("HTTP/1.1 204 No Content\r\n\r\n");
     let with = |config| over_tls(config, taken());
-    let alert: Reaction = Box::new(|wire| {
-        let mut byte = [0];
-        if wire.read(&mut byte).is_ok() {
-            let _ = wire.write_all(VERSION_ALERT);
-        }
-    });
     // Where neither a length nor the end of TLS says so, the end of the connection ends the answer.
     let ending = over_tls_that_just_ends(
         authority.server(&ours, |_| {}),
@@ -168,26 +169,26 @@ fn every_fault_of_tls_is_recorded_by_its_name() {
             let _ = wire.write_all(b"HTTP/1.0 204 No Content\r\n\r\n");
         }),
     );
-    let old: Reaction = Box::new(|wire| {
-        let _ = wire.write_all(TLS_1_1);
-        swallow(wire);
-    });
     #[rustfmt::skip] // the columns carry the meaning
     try_all(&tenant, HANDSHAKE, vec![
-        ("well-behaved",     NAMED, with(authority.server(&ours, |_| {})),                                    "204"),
-        ("just ends",        NAMED, ending,                                                                   "204"),
-        ("expired",          NAMED, with(authority.server(&ours, |c| c.not_after = day(2020))),               "certificate_expired"),
-        ("not yet valid",    NAMED, with(authority.server(&ours, |c| c.not_before = day(3000))),              "certificate_not_yet_valid"),
-        ("of another host",  NAMED, with(authority.server(&["other.example"], |_| {})),                       "certificate_wrong_host"),
-        ("of an address",    "https://127.0.0.1", with(authority.server(&ours, |_| {})),                      "certificate_wrong_host"),
-        ("self-signed",      NAMED, with(self_signed("localhost")),                                           "certificate_untrusted"),
-        ("unknown issuer",   NAMED, with(unknown.server(&ours, |_| {})),                                      "certificate_untrusted"),
-        ("TLS 1.1",          NAMED, old,                                                                      "tls"),
-        ("no shared cipher", NAMED, with(authority.server_with(&ours, |_| {}, rsa_alone)),                    "tls"),
-        ("stalled",          NAMED, Box::new(|wire| swallow(wire)),                                           "tls"),
-        ("plain HTTP",       NAMED, greet(b"HTTP/1.1 400 Bad Request\r\n\r\n"),                               "tls"),
-        ("alert and close",  NAMED, alert,                                                                    "tls"),
-        ("closed",           NAMED, Box::new(|_| {}),                                                         "tls"),
+        ("well-behaved",        NAMED, with(authority.server(&ours, |_| {})),                                 "204"),
+        ("just ends",           NAMED, ending,                                                                "204"),
+        ("expired",             NAMED, with(authority.server(&ours, |c| c.not_after = day(2020))),            "certificate_expired"),
+        ("not yet valid",       NAMED, with(authority.server(&ours, |c| c.not_before = day(3000))),           "certificate_not_yet_valid"),
+        ("of another host",     NAMED, with(authority.server(&["other.example"], |_| {})),                    "certificate_wrong_host"),
+        ("of an address",       "https://127.0.0.1", with(authority.server(&ours, |_| {})),                   "certificate_wrong_host"),
+        ("self-signed",         NAMED, with(self_signed("localhost", |_| {})),                                "certificate_self_signed"),
+        ("its own authority",   NAMED, with(self_signed("localhost", |c| c.is_ca = ca)),                      "certificate_self_signed"),
+        ("unknown issuer",      NAMED, with(unknown.server(&ours, |_| {})),                                   "certificate_untrusted"),
+        ("TLS 1.1",             NAMED, greet(TLS_1_1),                                                        "tls_version"),
+        ("TLS 1.1 by alert",    NAMED, greet(VERSION_ALERT),                                                  "tls_version"),
+        ("no shared cipher",    NAMED, with(authority.server_with(&ours, |_| {}, rsa_alone)),                 "tls_cipher"),
+        ("another alert",       NAMED, greet(NAME_ALERT),                                                     "tls_alert"),
+        ("stalled",             NAMED, Box::new(|wire| swallow(wire)),                                        "tls_timeout"),
+        ("plain HTTP",          NAMED, greet(b"HTTP/1.1 400 Bad Request\r\n\r\n"),                            "tls_not_spoken"),
+        ("closed at once",      NAMED, Box::new(|_| {}),                                                      "tls_closed"),
+        ("closed after a byte", NAMED, Box::new(|wire| drop(wire.read(&mut [0]))),                            "tls_closed"),
+        ("out of order",        NAMED, greet(OUT_OF_ORDER),                                                   "tls"),
     ]);
 }
 

@@ -99,6 +99,8 @@ fn probes() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("trailers",                            chunked("c\r\n{\"name\":\"a\"}\r\n0\r\nContent-Length: 9\r\n\r\n"), Both(200, 200)),
         // Lines and names.
         ("bare LF",                             format!("GET /healthz HTTP/1.1\nHost: hookseal\n\n{BEHIND}").into(), Both(200, 200)),
+        ("a bare LF before an encoding",        post("Content-Length: 12\r\nX-A: a\nTransfer-Encoding: chunked\r\n", CHUNKS), Last(400)),
+        ("a bare LF before a second length",    post("Content-Length: 12\r\nX-A: a\nContent-Length: 0\r\n", JSON),     Last(400)),
         ("a folded header",                     get(healthy, &format!("{host}X-A: a\r\n b\r\n")),                Last(400)),
         ("a space before a colon",              get(healthy, &format!("{host}X-A : a\r\n")),                     Last(400)),
         ("a zero byte in a header",             get(healthy, &format!("{host}X-A: a\0b\r\n")),                   Last(400)),

@@ -9,7 +9,7 @@ use hookseal_core::delivery::{Attempt, Claim, ClaimToken, Delivery, FailureReaso
 use hookseal_core::error::{Conflict, Error};
 use hookseal_core::id::{DeliveryId, EventId, OrganizationId};
 use hookseal_core::limits::LOST_CLAIMS;
-use hookseal_core::outcome::Outcome;
+use hookseal_core::outcome::{ErrorKind, Outcome};
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{
     Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, Destination, EndpointFilter,
@@ -20,7 +20,7 @@ use hookseal_core::retry::RetrySchedule;
 use hookseal_core::shard::{NodeNumber, Shards};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery_attempt, sealed_payload};
-use sea_orm::EntityTrait;
+use sea_orm::{ConnectionTrait, EntityTrait};
 
 use crate::support::databases::Bench;
 use crate::support::rows::{LOCKED, T0, after, claim, delivery, ending, entry, key, keyed, minter};
@@ -36,6 +36,7 @@ crate::on_every_database!(
     a_claim_does_what_the_machine_says,
     a_success_scrubs_the_payload,
     a_failure_keeps_the_attempt_it_replaces,
+    a_fault_that_another_version_recorded_is_read_as_other,
     a_settlement_without_its_claim_changes_nothing,
     of_two_ends_of_a_claim_the_first_is_the_end,
     one_refused_write_spoils_no_other,
@@ -284,6 +285,27 @@ async fn a_failure_keeps_the_attempt_it_replaces(bench: Bench) {
     assert_eq!(history.len(), 2);
     assert!(history.iter().all(|row| row.status_code == Some(500) && row.error.is_none()));
     assert_eq!(payloads(&bench).await, 1);
+}
+
+async fn a_fault_that_another_version_recorded_is_read_as_other(bench: Bench) {
+    let sent = accepted(&bench).await;
+    for (attempt, now) in [(1, T0), (2, after(10))] {
+        let flying = claimed(&bench, &sent, attempt, now).await;
+        let settled = settlement(&flying, attempt, 500, now);
+        assert_eq!(bench.store.settle(vec![settled]).await.unwrap(), [true]);
+    }
+    for column in ["deliveries SET last_error", "delivery_attempts SET error"] {
+        let sql = format!("UPDATE {column} = 'of_tomorrow'");
+        bench.connections.readers().execute_unprepared(&sql).await.unwrap();
+    }
+    let other = Some(ErrorKind::Other);
+    let filter = DeliveryFilter::default();
+    let list = bench.store.deliveries(&sent.organization_id, &filter, &page(PAGE)).await.unwrap();
+    assert_eq!(list.items[0].progress.last_attempt.unwrap().error, other);
+    let ids = [sent.id.clone()];
+    let attempts = bench.store.attempts(&sent.organization_id, &ids).await.unwrap();
+    assert_eq!(attempts[&sent.id].iter().map(|a| a.error).collect::<Vec<_>>(), [other, other]);
+    assert_eq!(claimed(&bench, &sent, 3, after(1000)).await.id, sent.id);
 }
 
 async fn a_settlement_without_its_claim_changes_nothing(bench: Bench) {

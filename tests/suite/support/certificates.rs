@@ -18,6 +18,8 @@ pub struct Authority {
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Not that of what it issues, which would look self-signed.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
@@ -53,9 +55,9 @@ impl Authority {
     }
 }
 
-/// A server whose certificate is of nobody but itself.
-pub fn self_signed(name: &str) -> Arc<ServerConfig> {
-    let (params, key) = request(&[name], |_| {});
+/// A server whose certificate is of nobody but itself, of which something is `changed`.
+pub fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Arc<ServerConfig> {
+    let (params, key) = request(&[name], change);
     let certificate = params.self_signed(&key).unwrap();
     server(certificate.der().clone(), &key, ring::default_provider())
 }

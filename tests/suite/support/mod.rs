@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod bomb;
 pub mod certificates;
 pub mod daemon;
 pub mod databases;
