@@ -7,6 +7,7 @@ use hookseal::demo::receiver::{Behaviour, Receiver};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Home, wait};
+use crate::support::leavings::CANARY;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -25,7 +26,7 @@ fn a_published_event_arrives_sealed_and_signed() {
     assert_eq!(
         arrival.plaintext,
         Some(json!({
-            "data": { "claims": { "given_names": "Ada" } },
+            "data": { "claims": { "given_names": "Ada" }, "canary": CANARY },
             "metadata": {
                 "contract_version": 1,
                 "event_id": event["id"],
