@@ -31,7 +31,7 @@ fn main() {
     let tell = || {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(PROGRESS) {
-            eprintln!("{done} of {SEALINGS}, {:.0} s", started.elapsed().as_secs_f64());
+            println!("{done} of {SEALINGS}, {:.0} s", started.elapsed().as_secs_f64());
         }
     };
     let fresh: Vec<_> = std::thread::scope(|scope| {
