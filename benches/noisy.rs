@@ -6,6 +6,8 @@
 
 #[path = "../tests/suite/support/daemon.rs"]
 mod daemon;
+#[path = "../tests/suite/support/leavings.rs"]
+mod leavings;
 #[path = "../tests/suite/support/openapi.rs"]
 mod openapi;
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test. Installs what is missing from the distribution's packages, starts a PostgreSQL of
-# its own on a private port and directory, and stops it again.
+# its own on a private port and directory, and stops it again. What daemons and servers have left behind
+# by then is searched for secrets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,39 +41,53 @@ fi
 bin=$(postgres_bin) || fail "PostgreSQL is installed, but its initdb is not where it should be"
 
 scratch=$(mktemp -d)
+export TEST_LEAVINGS="$scratch/leavings"
+mkdir "$TEST_LEAVINGS"
+data="$TEST_LEAVINGS/postgres/data"
 run=()
 if [ "$(id -u)" -eq 0 ]; then
   # PostgreSQL refuses to run as root.
   id postgres >/dev/null 2>&1 || useradd --system postgres
   chmod 755 "$scratch"
-  install -d -o postgres "$scratch/postgres"
+  install -d -o postgres "$TEST_LEAVINGS/postgres"
   run=(runuser -u postgres --)
 else
-  mkdir "$scratch/postgres"
+  mkdir "$TEST_LEAVINGS/postgres"
 fi
+stop() { "${run[@]}" "$bin/pg_ctl" -D "$data" -m "$1" stop >/dev/null 2>&1; }
 cleanup() {
-  "${run[@]}" "$bin/pg_ctl" -D "$scratch/postgres/data" -m immediate stop >/dev/null 2>&1 || true
+  stop immediate || true
   rm -rf "$scratch"
 }
 trap cleanup EXIT
 
 say "starting PostgreSQL"
-"${run[@]}" "$bin/initdb" -D "$scratch/postgres/data" -U hookseal -A trust -E UTF8 \
+"${run[@]}" "$bin/initdb" -D "$data" -U hookseal -A trust -E UTF8 \
   >"$scratch/initdb.log" 2>&1 || { cat "$scratch/initdb.log" >&2; fail "initdb failed"; }
 started=
 for _ in 1 2 3 4 5; do
   port=$((20000 + RANDOM % 20000))
-  if "${run[@]}" "$bin/pg_ctl" -D "$scratch/postgres/data" -w -t 30 \
-    -l "$scratch/postgres/log" -o "-h 127.0.0.1 -p $port -k '' -c max_connections=300" start >/dev/null 2>&1; then
+  if "${run[@]}" "$bin/pg_ctl" -D "$data" -w -t 30 \
+    -l "$TEST_LEAVINGS/postgres/log" -o "-h 127.0.0.1 -p $port -k '' -c max_connections=300 -c wal_keep_size=8GB" start >/dev/null 2>&1; then
     started=yes
     break
   fi
 done
-[ -n "$started" ] || { cat "$scratch/postgres/log" >&2; fail "PostgreSQL did not start"; }
+[ -n "$started" ] || { cat "$TEST_LEAVINGS/postgres/log" >&2; fail "PostgreSQL did not start"; }
 export TEST_POSTGRES_URL="postgres://hookseal@127.0.0.1:$port"
 
 say "installing the foreign libraries that verify, decrypt, ask and watch"
 (cd tests/foreign && npm ci --silent --no-audit --no-fund) || fail "npm ci in tests/foreign failed"
 tests/foreign/venv.sh "$PWD/target/foreign" || fail "the Python libraries could not be installed"
 
-cargo test --workspace --locked "$@"
+failed=0
+cargo test --workspace --locked "$@" || failed=$?
+
+# A dump beside the files, in which long values are compressed. The write-ahead log was kept from the start.
+say "searching what was left behind"
+"$bin/pg_dumpall" -d "$TEST_POSTGRES_URL/postgres" --data-only -f "$TEST_LEAVINGS/dump.sql" || fail "pg_dumpall failed"
+stop fast || fail "PostgreSQL did not stop"
+say "$(du -sh "$TEST_LEAVINGS" | cut -f 1) in $(find "$TEST_LEAVINGS" -type f | wc -l) files"
+cargo test --quiet --locked --test suite -- --ignored --exact leaks::the_whole_suite_left_no_secret_behind ||
+  fail "a secret or a payload was left behind"
+exit "$failed"

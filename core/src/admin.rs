@@ -524,13 +524,13 @@ impl Admin {
         let metadata = described(json!({ "grace_period_seconds": grace.seconds() }));
         let action = Action::SecretRotated;
         let entry = self.entry_of(caller, organization, action, id.as_str(), metadata);
-        for _ in 0..ROTATION_TRIES {
+        let mut tries_again = 0..ROTATION_TRIES;
+        loop {
             match self.replace_secret(organization, id, &secret, grace, entry.clone()).await {
-                Err(Error::Unavailable { source: None, .. }) => {}
+                Err(Error::Unavailable { source: None, .. }) if tries_again.next().is_some() => {}
                 replaced => return replaced.map(|()| secret),
             }
         }
-        self.replace_secret(organization, id, &secret, grace, entry).await.map(|()| secret)
     }
 
     /// # Errors

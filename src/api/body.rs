@@ -14,10 +14,10 @@ use hookseal_core::error::Error;
 use hookseal_core::limits::BATCH_EVENTS;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::Api;
 use super::envelope::{ApiError, Fault};
+use super::unambiguous::Unambiguous;
 
 /// How long a body may take to arrive, in all …
 const ARRIVES_WITHIN: Duration = Duration::from_secs(15);
@@ -85,6 +85,12 @@ impl<const LIMIT: usize> Body<LIMIT> {
         Ok(object(&self.bytes)?)
     }
 
+    /// The same where every object, however deep it stands, names each member once.
+    pub(super) fn unambiguous_object<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        self.must_be_json()?;
+        Ok(unambiguous_object(&self.bytes)?)
+    }
+
     /// The same where no body at all stands for the defaults.
     pub(super) fn object_if_any<T: DeserializeOwned + Default>(&self) -> Result<T, ApiError> {
         if self.bytes.is_empty() { Ok(T::default()) } else { self.object() }
@@ -146,6 +152,12 @@ pub(super) fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     }
 }
 
+/// The same where every object names each member once.
+pub(super) fn unambiguous_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+    parse::<Unambiguous>(json)?;
+    object(json)
+}
+
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -178,37 +190,6 @@ fn fault(path: &str, message: &str) -> Error {
         other => other,
     };
     Error::invalid(here, expected)
-}
-
-/// An object that names each member once: of two with one name, one reader keeps the first and another the
-/// last.
-pub(super) fn unique_members<'de, D>(deserializer: D) -> Result<Map<String, Value>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    struct Members;
-    impl<'de> serde::de::Visitor<'de> for Members {
-        type Value = Map<String, Value>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: serde::de::MapAccess<'de>>(
-            self,
-            mut entries: A,
-        ) -> Result<Self::Value, A::Error> {
-            let mut members = Map::new();
-            while let Some((name, value)) = entries.next_entry()? {
-                if members.insert(name, value).is_some() {
-                    let rule = "expected an object that names each member once";
-                    return Err(serde::de::Error::custom(rule));
-                }
-            }
-            Ok(members)
-        }
-    }
-    deserializer.deserialize_map(Members)
 }
 
 /// A member that may be absent but not null.

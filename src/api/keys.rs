@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::auth::Writer;
-use super::body::{Body, unique_members};
+use super::body::Body;
 use super::envelope::{ApiError, list as listed, success};
 use super::query::{Query, on_list};
 use super::{Api, schema, views};
@@ -26,7 +26,6 @@ pub(super) struct Fields {
     algorithm: String,
     #[schemars(extend("enum" = ["RSA"]))]
     key_type: String,
-    #[serde(deserialize_with = "unique_members")]
     #[schemars(with = "schema::NewJwk")]
     jwk: Map<String, Value>,
 }
@@ -39,7 +38,7 @@ pub(super) async fn create(
     let caller = &body.caller;
     caller.writer()?;
     let endpoint = EndpointId::parse("endpoint_id", &endpoint)?;
-    let Fields { key_id, algorithm, key_type, jwk } = body.object()?;
+    let Fields { key_id, algorithm, key_type, jwk } = body.unambiguous_object()?;
     let fields = KeyFields { key_id, algorithm, key_type, jwk };
     let key = api.admin.register_key(caller, &endpoint, fields).await?;
     Ok(success(StatusCode::OK, &views::key(&key)))

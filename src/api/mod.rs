@@ -22,6 +22,7 @@ mod query;
 mod reference;
 mod routes;
 mod schema;
+mod unambiguous;
 mod views;
 
 use std::sync::Arc;

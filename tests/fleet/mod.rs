@@ -41,6 +41,7 @@ use crate::judge::history::{Endpoint, Organization, Run};
 use crate::judge::{Judgement, judge_directory};
 use crate::support::daemon::Home;
 use crate::support::host::host;
+use crate::support::leavings::CANARY;
 use crate::support::redis::Redis;
 
 const ORGANIZATIONS: usize = 3;
@@ -155,7 +156,7 @@ impl Fleet {
         for tenant in &tenants {
             let id = tenant.organization.clone();
             self.organizations
-                .push(Organization { canary: format!("canary-{id}"), id: id.clone() });
+                .push(Organization { canary: format!("{CANARY}-{id}"), id: id.clone() });
             self.members.push(Member { id, key: tenant.caller.key.clone() });
         }
         let target = if self.setup.hosts { RECEIVERS } else { host() };

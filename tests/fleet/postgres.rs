@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::support::daemon::ended;
 use crate::support::host::host;
+use crate::support::leavings;
 
 /// A server on a free port of loopback; stopped when dropped.
 pub struct Postgres {
@@ -16,7 +17,7 @@ pub struct Postgres {
 impl Postgres {
     /// Makes an empty cluster and starts it.
     pub fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = leavings::directory("postgres-");
         let port = TcpListener::bind((host(), 0)).unwrap().local_addr().unwrap().port();
         let server = Self { directory, port };
         if is_root() {

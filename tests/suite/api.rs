@@ -7,6 +7,7 @@ use hookseal::demo::receiver::{Behaviour, Receiver};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Caller, Daemon, Home, Tenant};
+use crate::support::leavings::CANARY;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -232,7 +233,7 @@ fn the_same_publish_is_one_event() {
     assert!(
         answers.iter().all(|(status, first)| *status == 202 && first["id"] == answers[0].1["id"])
     );
-    event["data"] = json!({ "a": [1, 2], "b": 1 });
+    event["data"] = json!({ "canary": CANARY, "a": [1, 2], "b": 1 });
     assert_eq!(
         publish(&tenant, "key", &event).1["id"],
         answers[0].1["id"],

@@ -26,7 +26,7 @@ mod request_limits;
 mod retention;
 mod rights;
 mod sessions;
-mod tokens;
+pub mod tokens;
 mod urls;
 mod vocabulary;
 mod world;

@@ -10,6 +10,7 @@ use sea_orm::{ConnectionTrait as _, Database, TransactionTrait as _};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Home, PLATFORM_KEY, wait};
+use crate::support::leavings::CANARY;
 use crate::support::wire::Wire;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -29,7 +30,7 @@ fn a_published_event_arrives_sealed_and_signed() {
     assert_eq!(
         arrival.plaintext,
         Some(json!({
-            "data": { "claims": { "given_names": "Ada" } },
+            "data": { "claims": { "given_names": "Ada" }, "canary": CANARY },
             "metadata": {
                 "contract_version": 1,
                 "event_id": event["id"],

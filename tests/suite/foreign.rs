@@ -8,6 +8,7 @@ use hookseal::demo::receiver::{Behaviour, Receiver};
 use serde_json::{Value, json};
 
 use crate::support::daemon::Home;
+use crate::support::leavings::CANARY;
 
 /// A request, what is to come of it, and the secret that signed it beside the endpoint's first.
 fn captured() -> (Value, Value, Value) {
@@ -40,7 +41,7 @@ fn captured() -> (Value, Value, Value) {
     let expected = json!({
         "header": { "alg": "RSA-OAEP-256", "enc": "A256GCM", "kid": "schlüssel \"1\"" },
         "payload": {
-            "data": { "claims": { "given_names": "Zoë 🦭" } },
+            "data": { "claims": { "given_names": "Zoë 🦭" }, "canary": CANARY },
             "metadata": {
                 "contract_version": 1, "event_id": event["id"], "verification_session_id": "vs_1",
             },

@@ -168,6 +168,8 @@ fn bodies() -> Vec<(&'static str, &'static str, Vec<u8>, u16)> {
         ("variables in a text",     JSON, with("variables", "\"{}\""), 400),
         ("a number for a name",     JSON, with("operationName", "7"), 400),
         ("extensions in a list",    JSON, with("extensions", "[]"), 400),
+        ("a member twice",          JSON, with("variables", r#"{"jwk":{"kty":"RSA","kty":"EC"}}"#), 400),
+        ("a member twice, deep",    JSON, with("variables", r#"{"a":[{"b":{"c":1,"c":1}}]}"#), 400),
         ("deep variables",          JSON, with("variables", &format!("{{\"a\":{}}}", nested("[", 100_000, "", "]"))), 400),
         ("deep objects",            JSON, with("variables", &nested("{\"a\":", 100_000, "1", "}")), 400),
         ("a large variable",        JSON, with("variables", &format!("{{\"a\":\"{}\"}}", "x".repeat(2 * 1024 * 1024))), 413),
@@ -352,6 +354,11 @@ fn hostile_messages_end_the_socket() {
         ),
         ("a message as an array", json!(["subscribe", "x", one]).to_string()),
         ("a text", subscribe(json!(document))),
+        (
+            "a member twice",
+            subscribe(json!({ "query": document, "variables": { "jwk": { "kty": "RSA" } } }))
+                .replace("\"kty\":", "\"kty\":\"EC\",\"kty\":"),
+        ),
         ("variables in a list", subscribe(json!({ "query": document, "variables": [1] }))),
         (
             "deep variables",

@@ -8,6 +8,7 @@ use hookseal::demo::receiver::{Behaviour, Receiver};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Answer, Caller, Daemon, Home, Tenant, wait};
+use crate::support::leavings::CANARY;
 use crate::support::sessions::token;
 
 const SECRET: &str = "a secret of dashboards, thirty-two characters long";
@@ -213,7 +214,7 @@ fn what_is_done_through_graphql_is_seen_through_rest() {
         ),
         json!({ "input": {
             "organizationId": doors.tenant.organization, "type": "verification.session.failed",
-            "triggerType": "verification_session", "triggerId": "vs_1", "data": { "n": 1 },
+            "triggerType": "verification_session", "triggerId": "vs_1", "data": { "n": 1, "canary": CANARY },
         } }),
     );
     let delivery = event["deliveries"][0]["id"].as_str().unwrap().to_owned();

@@ -44,7 +44,7 @@ pub(super) async fn execute(
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
     // A batch is an array, which an object is not: one document a request.
-    let document: Request = body.object()?;
+    let document: Request = body.unambiguous_object()?;
     if wants(&request, "text/event-stream") {
         let credential = Credential::of(&request, &api.session_cookie)?;
         return stream::open(api, document, credential, body.caller);

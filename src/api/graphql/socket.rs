@@ -236,7 +236,7 @@ impl Connection {
             AggregatedMessage::Close(_) => return Err(End::Gone),
             AggregatedMessage::Binary(_) => return Err(close(4400, "Invalid message received")),
         };
-        let message = body::object(text.as_bytes());
+        let message = body::unambiguous_object(text.as_bytes());
         match message.map_err(|_| close(4400, "Invalid message received"))? {
             ClientMessage::ConnectionInit { payload } => self.init(payload).await,
             ClientMessage::Ping { payload } => self.say(&ServerMessage::Pong { payload }).await,

@@ -3,8 +3,10 @@
 //! names its key, and is bound to the row it stands in.
 
 mod cipher;
+mod key_file;
 mod master;
 mod rekey;
+mod source;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +25,10 @@ use super::sign::hmac_hex;
 use crate::store::{Connections, StoredDataKey, load_data_keys, store_data_key};
 
 pub use self::cipher::KeyBytes;
-pub use self::master::{KeySource, KeyWrap, MasterKey, MasterWrap, settle_next};
+pub use self::key_file::settle_next;
+pub use self::master::{KeyWrap, MasterKey, MasterWrap};
 pub use self::rekey::{Moved, rekey_secrets, rewrap};
+pub use self::source::KeySource;
 
 const SIGNING_SECRETS: &str = "signing_secrets";
 const API_KEY_HASHES: &str = "api_key_hashes";

@@ -4,11 +4,14 @@ use serde_json::json;
 
 use super::vocabulary::{ENDPOINTS, Fact, TARGET, endpoint, fact, id, ids, key, key_body, refused};
 use super::world::World;
+use crate::support::leavings::CANARY;
 
 const PUBLISH: &str = "/v1/platform/events";
 
 pub fn facts(world: &World) -> Vec<Fact<'_>> {
-    let sized = |bytes: usize| json!({ "x": "y".repeat(bytes - "{\"x\":\"\"}".len()) });
+    let filled = |with: String| json!({ "canary": CANARY, "x": with });
+    let least = filled(String::new()).to_string().len();
+    let sized = move |bytes: usize| filled("y".repeat(bytes - least));
     vec![
         fact("11 an organization has 50 endpoints and not one more", move || {
             let tenant = world.daemon.tenant();

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use hookseal::demo::receiver::Receiver;
 use serde_json::{Value, json};
 
+use super::leavings;
+
 /// The platform key that tests configure.
 pub const PLATFORM_KEY: &str = "platform-key-of-the-tests";
 /// How long a start may take before the test gives up.
@@ -25,7 +27,7 @@ pub struct Home {
 impl Home {
     pub fn new(settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        let (directory, settings) = (tempfile::tempdir().unwrap(), settings.collect());
+        let (directory, settings) = (leavings::directory("home-"), settings.collect());
         Self { directory, settings, namespace: None }
     }
 
@@ -88,8 +90,11 @@ impl Home {
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (told, listening) = mpsc::channel();
+        let home = self.path().to_owned();
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
+                // Its home may be gone before it is.
+                let _ = leavings::append(&home, "stdout.log", &line);
                 if let Some(url) = line.strip_prefix("listening on ") {
                     let _ = told.send(url.to_owned());
                 }
@@ -291,6 +296,7 @@ impl Caller {
             headers: headers.collect(),
             text: response.body_mut().read_to_string()?,
         };
+        leavings::must_not_hold(&answer.text);
         super::openapi::must_describe(method, path, &answer);
         Ok(answer)
     }
@@ -355,7 +361,9 @@ impl Tenant {
         attempts
     }
 
-    pub fn event(&self, session: &str, data: Value) -> Value {
+    /// The body of a publish; a canary goes along with `data`.
+    pub fn event(&self, session: &str, mut data: Value) -> Value {
+        data["canary"] = leavings::CANARY.into();
         json!({
             "organization_id": self.organization,
             "type": "verification.session.succeeded",

@@ -12,6 +12,7 @@ use hookseal_core::time::Timestamp;
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, Database};
 
+use super::leavings;
 use super::rows::{LOCKED, T0, minter};
 
 /// Which database a test runs on.
@@ -79,7 +80,7 @@ pub async fn new_postgres_database() -> String {
 
 impl Bench {
     pub async fn new(engine: Engine) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = leavings::directory("rows-");
         let url = match engine {
             Engine::Sqlite => None,
             Engine::Postgres => Some(new_postgres_database().await),

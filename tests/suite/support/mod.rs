@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod daemon;
 pub mod databases;
 pub mod host;
+pub mod leavings;
 pub mod names;
 pub mod namespace;
 pub mod openapi;

@@ -11,8 +11,9 @@ use hookseal::redis_link::RedisLink;
 use super::certificates::self_signed_files;
 use super::daemon::wait;
 use super::host::host;
+use super::leavings;
 
-const PASSWORD: &str = "a-password-of-the-tests";
+pub const PASSWORD: &str = "a-password-of-the-tests";
 /// How long servers may take to come up and to find each other.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,12 +32,12 @@ impl Redis {
 
     fn start_with(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        Self::start_in(tempfile::tempdir().unwrap(), arguments)
+        Self::start_in(leavings::directory("redis-"), arguments)
     }
 
     /// One that speaks TLS, too; its URL for that, and the certificate to know it by.
     pub fn start_with_tls() -> (Self, String, PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = leavings::directory("redis-");
         let (certificate, key) = self_signed_files(directory.path(), "redis");
         let port = free_port().to_string();
         let [certificate_file, key_file] = [&certificate, &key].map(|file| file.to_str().unwrap());
@@ -135,7 +136,17 @@ fn free_port() -> u16 {
 fn serve(port: u16, directory: &Path, arguments: &[String]) -> Child {
     Command::new("redis-server")
         .args(arguments)
-        .args(["--port", &port.to_string(), "--bind", host(), "--save", "", "--dir"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            host(),
+            "--save",
+            "",
+            "--rdbcompression",
+            "no",
+            "--dir",
+        ])
         .arg(directory)
         .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD])
         .stdout(Stdio::null())
@@ -145,6 +156,12 @@ fn serve(port: u16, directory: &Path, arguments: &[String]) -> Child {
 
 impl Drop for Redis {
     fn drop(&mut self) {
+        let runs = self.child.try_wait().is_ok_and(|ended| ended.is_none());
+        if leavings::kept().is_some() && runs {
+            self.signal("CONT");
+            // A Sentinel has nothing to save.
+            let _ = self.try_ask::<String>(&["SAVE"]);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -163,7 +180,7 @@ impl Service {
     pub fn start() -> Self {
         let master = Redis::start();
         let replica = replica_of(&master);
-        let directory = tempfile::tempdir().unwrap();
+        let directory = leavings::directory("redis-");
         let file = directory.path().join("sentinel.conf");
         let (name, port) = (Self::NAME, master.port);
         let watches = format!(
