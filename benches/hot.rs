@@ -30,7 +30,7 @@ use piece::Entry;
 
 /// The daemon's own.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn entries() -> Vec<Entry> {
     [

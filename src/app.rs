@@ -477,7 +477,6 @@ fn session_verifier(config: &Config) -> Result<SessionVerifier> {
     SessionVerifier::new(sessions.secret.as_ref(), jwks.as_deref(), issuer, audience)
 }
 
-/// Writes the counts of requests every now and then.
 /// Has what is kept at hand follow who is active.
 async fn forget_unused(intake: Arc<Intake>, every: Duration) {
     loop {
@@ -486,6 +485,7 @@ async fn forget_unused(intake: Arc<Intake>, every: Duration) {
     }
 }
 
+/// Writes the counts of requests every now and then.
 async fn flush_counts(api: Data<Api>) {
     loop {
         tokio::time::sleep(COUNTS_EVERY).await;

@@ -8,7 +8,7 @@ use hookseal::config::Config;
 
 /// Every delivery makes and drops a few dozen small things, on threads that hand them to each other.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -275,6 +275,15 @@ impl Connections {
         self.0.pools.read().writer.clone()
     }
 
+    /// Gives the pages back that a SQLite's writer keeps; they are read again when they are needed.
+    pub(super) async fn release_pages(&self) {
+        if self.0.postgres_url.is_some() {
+            return;
+        }
+        // Kept, they cost memory and nothing else.
+        let _ = self.writer().execute_unprepared("PRAGMA shrink_memory").await;
+    }
+
     /// How many transactions of the ledger may run at once: SQLite has one writer.
     pub(super) fn ledger_connections(&self) -> u32 {
         if self.0.postgres_url.is_some() { LEDGER_CONNECTIONS } else { 1 }

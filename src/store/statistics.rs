@@ -173,6 +173,10 @@ impl Tallies for SqlStore {
             for (of, _) in &over {
                 counting.remove(of);
             }
+            // A minute in which everyone had something is not the measure of those to come.
+            if counting.len() < counting.capacity() / 4 {
+                counting.shrink_to_fit();
+            }
             Ok(over.len())
         })
         .await

@@ -266,7 +266,8 @@ mod tests {
             let writes =
                 rows(first).insert(backend, "a").and(rows(second).insert_new(backend, "b"));
             assert_eq!(writes.rows(), (first + second) as u64);
-            joined(writes.statements).iter().map(|s| s.values.as_ref().unwrap().0.len()).collect()
+            let bound = |s: &Statement| s.values.as_ref().map_or(0, |values| values.0.len());
+            joined(writes.statements).iter().map(bound).collect()
         };
         assert_eq!(texts(DbBackend::Sqlite, 1, 1), [2]);
         assert_eq!(texts(DbBackend::Sqlite, 0, 1), [1]);

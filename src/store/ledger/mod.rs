@@ -36,6 +36,8 @@ use super::news::{Herald, News};
 use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
 use crate::metrics;
 
+/// After how long without a write the ledger keeps nothing at hand.
+const RESTS_AFTER: Duration = Duration::from_secs(10);
 /// How long a transaction may take: longer than the database lets any statement of it.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(12);
 
@@ -84,10 +86,27 @@ impl Write {
 /// Starts the writing tasks, one a connection.
 pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> Queue {
     let (sender, inbox) = Inbox::open();
+    runtime.spawn(rest(writer.connections.clone(), sender.downgrade()));
     for _ in 0..writer.connections.ledger_connections() {
         runtime.spawn(writer.clone().write_batches(inbox.clone()));
     }
     Queue(sender)
+}
+
+/// Releases what transactions left in memory, once after each that no other follows, for as long as there is
+/// a `queue`.
+async fn rest(connections: Connections, queue: mpsc::WeakSender<Write>) {
+    let (mut written, mut resting) = (0, true);
+    while queue.strong_count() > 0 {
+        tokio::time::sleep(RESTS_AFTER).await;
+        let batches = metrics::LEDGER_BATCH_ROWS.get_sample_count();
+        if batches != written {
+            (written, resting) = (batches, false);
+        } else if !resting {
+            resting = true;
+            connections.release_pages().await;
+        }
+    }
 }
 
 #[async_trait]
