@@ -6,7 +6,8 @@ use clap::Parser as _;
 use hookseal::cli::{self, Cli};
 use hookseal::config::Config;
 
-/// Every delivery makes and drops a few dozen small things, on threads that hand them to each other.
+/// Gives memory back once a crowd has gone: every delivery makes and drops a few dozen small things, on
+/// threads that hand them to each other.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -240,6 +240,9 @@ impl PublishFields {
         if depth > DATA_DEPTH {
             return Err(Error::invalid("data", format!("at most {DATA_DEPTH} levels")));
         }
+        if !is_unicode(&data) {
+            return Err(Error::invalid("data", "well-formed Unicode: no half of a surrogate pair"));
+        }
         if data.len() > DATA_BYTES {
             return Err(Error::TooLarge { field: "data", limit: DATA_BYTES });
         }
@@ -442,6 +445,24 @@ fn compact(json: &str) -> (String, usize) {
     (compacted, deepest)
 }
 
+/// Whether the escapes of well-formed JSON name surrogates in pairs only: strict parsers, a receiver's
+/// maybe, refuse half of one.
+fn is_unicode(json: &str) -> bool {
+    let (mut rest, mut after_high) = (json, false);
+    while let Some(at) = rest.find('\\') {
+        let escape = &rest[at + 1..];
+        let hex = escape.strip_prefix('u').and_then(|hex| hex.get(..4));
+        let unit = hex.and_then(|hex| u16::from_str_radix(hex, 16).ok()).unwrap_or_default();
+        let pairs = after_high && at == 0;
+        if pairs != matches!(unit, 0xDC00..=0xDFFF) || after_high != pairs {
+            return false;
+        }
+        after_high = matches!(unit, 0xD800..=0xDBFF);
+        rest = &escape[1 + hex.map_or(0, str::len)..];
+    }
+    !after_high
+}
+
 /// An event as it is stored and shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -563,6 +584,32 @@ mod tests {
     }
 
     #[test]
+    fn half_of_a_surrogate_pair_is_refused() {
+        for half in [
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":"\udc00"}"#,
+            r#"{"a":"\uD83D \uDE00"}"#,
+            r#"{"a":"\ud83d\n\ude00"}"#,
+            r#"{"a":"\ud800\ud83d\ude00"}"#,
+            r#"{"a":"\ude00\ud83d"}"#,
+            r#"{"a":["\ud83d","\ude00"]}"#,
+            r#"{"\ud800":1}"#,
+        ] {
+            let publish = fields("verification.session.expired", "verification_session", half);
+            assert_eq!(field_at_fault(publish), "data", "{half}");
+        }
+        for whole in [
+            r#"{"a":"\uD83D\ude00"}"#,
+            r#"{"a":"\\ud800"}"#,
+            r#"{"a":"\ud83d\ude00\ud83d\ude00\u0041\n"}"#,
+            r#"{"a":"\ud7ff\ue000"}"#,
+            "{\"a\":\"\u{1F600}\"}",
+        ] {
+            assert_eq!(session_event(whole).data, whole);
+        }
+    }
+
+    #[test]
     fn canonical_form_ignores_white_space_and_order_but_not_values() {
         let canonical = |data: &str| session_event(data).canonical();
         assert_eq!(
@@ -578,8 +625,7 @@ mod tests {
         assert_ne!(canonical(r#"{"a":1,"a":2}"#), canonical(r#"{"a":2}"#));
         assert_eq!(canonical(r#"{"b":"}\\","a":"x\"y"}"#), canonical(r#"{"a":"x\"y","b":"}\\"}"#));
         // What a JSON tree could not hold has a canonical form all the same.
-        for odd in [r#"{"a":"\ud800"}"#, r#"{"a":1e999}"#, "{}", r#"{"a":[]}"#, r#"{"a":[[],{}]}"#]
-        {
+        for odd in [r#"{"a":1e999}"#, "{}", r#"{"a":[]}"#, r#"{"a":[[],{}]}"#] {
             assert!(canonical(odd).ends_with(odd), "{odd}");
         }
     }

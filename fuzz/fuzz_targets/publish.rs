@@ -7,8 +7,19 @@ use hookseal_core::event::{Catalogue, PublishFields};
 use hookseal_core::id::EventId;
 use hookseal_core::limits::{DATA_BYTES, TARGETS};
 use libfuzzer_sys::fuzz_target;
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+    metadata: Value,
+    #[serde(rename = "type")]
+    event_type: String,
+}
 
 fuzz_target!(|json: &[u8]| {
     let read = || serde_json::from_slice::<PublishFields>(json);
@@ -18,12 +29,17 @@ fuzz_target!(|json: &[u8]| {
     assert!(publication.data.len() <= DATA_BYTES);
     assert!(publication.targets.as_ref().is_none_or(|ids| (1..=TARGETS).contains(&ids.len())));
     let plaintext = publication.plaintext(&EventId::from_row("evt_1"));
-    let payload: Value = serde_json::from_slice(&plaintext).expect("one JSON value");
-    let data: Value = serde_json::from_str(&given).expect("it was parsed once");
-    assert_eq!(payload["data"], data, "what was published is what is sealed");
-    assert_eq!(payload["type"], *publication.event_type.name);
-    assert_eq!(payload["metadata"]["event_id"], "evt_1");
-    assert_eq!(payload.as_object().map(|members| members.len()), Some(3));
+    let payload: Payload = serde_json::from_slice(&plaintext).expect("the frame of the contract");
+    match serde_json::from_str::<Value>(&given) {
+        Ok(data) => {
+            let sealed: Value = serde_json::from_str(payload.data.get()).expect("one JSON value");
+            assert_eq!(sealed, data, "what was published is what is sealed");
+        }
+        // Numbers are the receiver's to read, however large; the parser here has its limits.
+        Err(error) => assert!(error.to_string().starts_with("number out of range"), "{error}"),
+    }
+    assert_eq!(payload.event_type, *publication.event_type.name);
+    assert_eq!(payload.metadata["event_id"], "evt_1");
     let canonical = publication.canonical();
     let again = |data: String| {
         let data = RawValue::from_string(data).expect("well-formed");

@@ -47,16 +47,21 @@ const NOT_LEFT_BEHIND: [&str; 5] =
 
 /// Every file under `path` that holds one of `needles`, in whatever form.
 fn holding(path: &Path, needles: &[Vec<u8>]) -> Vec<String> {
-    let patterns: Vec<_> = needles.iter().flat_map(|needle| forms(needle)).collect();
-    matching(path, "-F", &patterns.join(&b'\n'))
+    searched(path, &["-F", "-l"], &patterns(needles))
 }
 
-/// Every file under `path` that one of `patterns` matches, of which each is a line.
-fn matching(path: &Path, kind: &str, patterns: &[u8]) -> Vec<String> {
+/// Every form of `needles`, each a line.
+fn patterns(needles: &[Vec<u8>]) -> Vec<u8> {
+    let forms: Vec<_> = needles.iter().flat_map(|needle| forms(needle)).collect();
+    forms.join(&b'\n')
+}
+
+/// What `grep` finds under `path`, asked for `patterns` in the way of `options`.
+fn searched(path: &Path, options: &[&str], patterns: &[u8]) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), patterns).unwrap();
     let mut search = Command::new("grep");
-    search.env("LC_ALL", "C").args(["-r", "-l", "-a", "-s", kind]);
+    search.env("LC_ALL", "C").args(["-r", "-a", "-s"]).args(options);
     search.args(NOT_LEFT_BEHIND.map(|name| format!("--exclude={name}")));
     let ended = ended(search.arg("-f").arg(file.path()).arg(path));
     assert_eq!(ended.stderr, "", "grep searched");
@@ -297,10 +302,12 @@ fn the_whole_suite_left_no_secret_behind() {
         ("the password of Redis", PASSWORD),
         ("the secret of sessions", tokens::SECRET),
     ];
-    let known = known.map(|(what, secret)| (what, holding(&left, &[bytes(secret)])));
-    let shapes = SHAPES.map(|(what, shape)| (what, matching(&left, "-E", shape.as_bytes())));
-    let shown = [("a secret that a test was shown", holding(&left, &shown))];
+    // What was found tells where it came from; the first line of each file will do.
+    let places = |kind, patterns: &[u8]| searched(&left, &[kind, "-o", "-m", "1"], patterns);
+    let known = known.map(|(what, secret)| (what, places("-F", &patterns(&[bytes(secret)]))));
+    let shapes = SHAPES.map(|(what, shape)| (what, places("-E", shape.as_bytes())));
+    let shown = [("a secret that a test was shown", places("-F", &patterns(&shown)))];
     let found = known.into_iter().chain(shapes).chain(shown);
-    let found: Vec<_> = found.filter(|(_, files)| !files.is_empty()).collect();
+    let found: Vec<_> = found.filter(|(_, places)| !places.is_empty()).collect();
     assert!(found.is_empty(), "left behind: {found:#?}");
 }

@@ -29,17 +29,15 @@ pub fn directory(kind: &str) -> TempDir {
 /// Remembers the signing secrets and API keys that an answer shows: they must not be left behind.
 pub fn must_not_hold(answer: &str) {
     let Some(place) = kept() else { return };
-    let found = ["whsec_", "kk_"].into_iter().flat_map(|prefix| answer.match_indices(prefix));
-    for (at, prefix) in found {
-        let secret = answer.get(at..at + prefix.len() + 32);
-        if let Some(secret) = secret.filter(|text| text[prefix.len()..].bytes().all(is_symbol)) {
-            append(&place, SECRETS, secret).unwrap();
+    // Whole words: a public key or a sealed payload may well have such a prefix somewhere in its base64.
+    for word in
+        answer.split(|symbol: char| !symbol.is_ascii_alphanumeric() && !"_-".contains(symbol))
+    {
+        let secret = ["whsec_", "kk_"].iter().find_map(|prefix| word.strip_prefix(prefix));
+        if secret.is_some_and(|secret| secret.len() == 32 && !secret.contains(['_', '-'])) {
+            append(&place, SECRETS, word).unwrap();
         }
     }
-}
-
-fn is_symbol(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
 }
 
 /// Adds a line to `file` in `directory`, as a whole.
