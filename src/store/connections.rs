@@ -29,8 +29,9 @@ const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(8);
 /// system caches the file anyway.
 const WRITER_CACHE: &str = "-49152";
 const READER_CACHE: &str = "-512";
-/// Pages of the write-ahead log that are written back together: most of them were written again meanwhile.
-const CHECKPOINT_PAGES: &str = "8192";
+/// Pages of the write-ahead log, 128 MiB, that are written back together: with many endpoints each delivery changes
+/// pages of its own, and most of them change again meanwhile.
+const CHECKPOINT_PAGES: &str = "32768";
 /// Transactions of the ledger that a PostgreSQL runs at once.
 const LEDGER_CONNECTIONS: u32 = 2;
 /// Name of the database file in the data directory.

@@ -13,18 +13,17 @@ use hookseal_entity::{
 };
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseConnection, DatabaseTransaction, EntityTrait, Order,
-    QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, Order, QueryFilter,
+    QueryOrder, QuerySelect, Select,
 };
 
 use super::archive::having_status;
 use super::directory::touch_audience;
+use super::ledger::sessions::remove_without_events;
 use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
-use super::{Failure, SqlStore, begin_write, withdrawal};
+use super::{Failure, SqlStore, begin_write};
 
-/// A withdrawal that has nothing left to do.
-const SETTLED: &str = "settled";
 /// Deliveries of one transaction: the ledger waits for it when an attempt of one of them ends.
 const BATCH: usize = 50;
 /// Transactions that a deletion makes its caller wait for; what is left after them is taken up by
@@ -273,26 +272,6 @@ async fn first_ids<E: EntityTrait>(
     Ok(rows.select_only().column(id).limit(limit as u64).into_tuple().all(tx).await?)
 }
 
-/// Removes sessions that have no event left and owe none.
-pub(super) async fn remove_sessions_without_events(
-    tx: &DatabaseTransaction,
-    sessions: &[(String, String)],
-) -> Result<(), Failure> {
-    for (organization, session) in sessions {
-        // Nobody publishes for it between the look and the removal.
-        let row = withdrawal::locked_session(tx, organization, session).await?;
-        let owes = row.is_none_or(|row| row.state.is_some_and(|state| state != SETTLED));
-        let left = withdrawal::events_of(organization, session).one(tx).await?;
-        if left.is_none() && !owes {
-            let key = Condition::all()
-                .add(Expr::col(verification_session::Column::OrganizationId).eq(organization))
-                .add(Expr::col(verification_session::Column::SessionId).eq(session));
-            verification_session::Entity::delete_many().filter(key).exec(tx).await?;
-        }
-    }
-    Ok(())
-}
-
 /// Removes sessions that ended before `before` and whose events are gone.
 pub(super) async fn remove_old_sessions(
     db: &DatabaseConnection,
@@ -319,7 +298,7 @@ pub(super) async fn remove_old_sessions(
         .into_tuple()
         .all(&tx)
         .await?;
-    remove_sessions_without_events(&tx, &old).await?;
+    remove_without_events(&tx, &old).await?;
     tx.commit().await?;
     Ok(old.len())
 }

@@ -18,7 +18,8 @@ use sea_orm::{
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
 };
 
-use super::deletion::{remove_delivery_rows, remove_old_sessions, remove_sessions_without_events};
+use super::deletion::{remove_delivery_rows, remove_old_sessions};
+use super::ledger::sessions::remove_without_events;
 use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::withdrawal::on_revoked_attempts_ended;
@@ -319,7 +320,7 @@ impl Upkeep for SqlStore {
                 .into_iter()
                 .filter_map(|(organization, session)| Some((organization, session?)))
                 .collect();
-            remove_sessions_without_events(&tx, &sessions).await?;
+            remove_without_events(&tx, &sessions).await?;
             tx.commit().await?;
             Ok(events.len())
         })

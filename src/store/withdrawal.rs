@@ -27,13 +27,6 @@ use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
 use super::{Failure, SqlStore, alone, begin_write, rows};
 
-/// Events that tell of a session.
-pub(super) fn events_of(organization: &str, session: &str) -> Select<event::Entity> {
-    event::Entity::find()
-        .filter(event::Column::OrganizationId.eq(organization))
-        .filter(event::Column::SessionId.eq(session))
-}
-
 /// Deliveries that a withdrawal concerns: those of the session's events but cancelled ones, which
 /// tell nothing of the person.
 fn concerned(organization: &str, session: &str) -> Select<delivery::Entity> {
@@ -48,7 +41,7 @@ fn concerned(organization: &str, session: &str) -> Select<delivery::Entity> {
 }
 
 /// A session's row, and nobody else at it until the transaction ends.
-pub(super) async fn locked_session(
+async fn locked_session(
     tx: &DatabaseTransaction,
     organization: &str,
     session: &str,

@@ -11,8 +11,8 @@ use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value, Values,
 };
 
-/// Most rows of one SQLite statement: 23 columns a row stay below its 32,766 parameters.
-const PART_MOST: usize = 1024;
+/// Most rows of one SQLite statement: each size stays prepared, and takes memory for every value.
+const PART_MOST: usize = 128;
 /// Most values of SQLite statements that go together.
 const JOINED_VALUES_MOST: usize = 128;
 

@@ -10,7 +10,7 @@ mod claims;
 mod fence;
 mod given;
 mod inbox;
-mod sessions;
+pub(super) mod sessions;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,20 +1,20 @@
 //! The sessions that events tell of: one terminal event each, nothing after a withdrawal but the one
 //! event that replaces what it took back.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hookseal_core::id::{EventId, PrivacyRequestId};
 use hookseal_core::ports::{Acceptance, Accepted, SessionPart};
 use hookseal_core::privacy::WithdrawalState;
 use hookseal_entity::verification_session::{Column, Entity, Model};
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
+    FromQueryResult as _, QueryFilter,
 };
 
 use super::given::Kind::{Text, TextOrNull};
 use super::given::{Given, Writes};
-use crate::store::alone;
 use crate::store::rows::json;
 
 /// Organization and session.
@@ -139,17 +139,52 @@ async fn standing(
     tx: &DatabaseTransaction,
     entering: &[(&Acceptance, Key, SessionPart)],
 ) -> Result<HashMap<Key, Model>, DbErr> {
-    if entering.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let keys: HashSet<&Key> = entering.iter().map(|(_, key, _)| key).collect();
-    let keys = keys.into_iter().map(|(organization, session)| (organization, session));
-    let rows = Entity::find().filter(
-        Expr::tuple([Expr::col(Column::OrganizationId), Expr::col(Column::SessionId)])
-            .in_tuples(keys),
-    );
-    let rows = alone(rows, tx).all(tx).await?;
+    let rows = locked(tx, given(entering.iter().map(|(_, key, _)| key))).await?;
     Ok(rows.into_iter().map(|r| ((r.organization_id.clone(), r.session_id.clone()), r)).collect())
+}
+
+/// Sessions, each once and in one order, so that two writers do not wait for each other.
+fn given<'a>(keys: impl Iterator<Item = &'a Key>) -> Given<2> {
+    let keys: BTreeSet<&Key> = keys.collect();
+    let rows =
+        keys.into_iter().map(|(organization, session)| [organization.into(), session.into()]);
+    Given::new([("o", Text), ("s", Text)]).with(rows)
+}
+
+/// Their rows, and nobody else at them until the transaction ends. By a join: SQLite looks through the whole
+/// table for a list of pairs.
+async fn locked(tx: &DatabaseTransaction, sessions: Given<2>) -> Result<Vec<Model>, DbErr> {
+    let lock = match tx.get_database_backend() {
+        DbBackend::Postgres => " FOR UPDATE OF v",
+        _ => "",
+    };
+    let sql = format!(
+        "SELECT v.* FROM given JOIN verification_sessions v ON v.organization_id = o \
+         AND v.session_id = s ORDER BY v.organization_id, v.session_id{lock}"
+    );
+    let rows = sessions.query(tx, &sql).await?;
+    rows.iter().map(|row| Model::from_query_result(row, "")).collect()
+}
+
+/// Removes sessions that have no event left and owe none.
+pub(in crate::store) async fn remove_without_events(
+    tx: &DatabaseTransaction,
+    sessions: &[Key],
+) -> Result<(), DbErr> {
+    // What is published for them before their rows are locked, a statement of its own sees; after that, nobody
+    // publishes until they are removed.
+    locked(tx, given(sessions.iter())).await?;
+    let sql = format!(
+        "DELETE FROM verification_sessions \
+         WHERE (organization_id, session_id) IN (SELECT o, s FROM given) \
+         AND (state IS NULL OR state = '{settled}') \
+         AND NOT EXISTS (SELECT 1 FROM events e \
+         WHERE e.organization_id = verification_sessions.organization_id \
+         AND e.session_id = verification_sessions.session_id)",
+        settled = WithdrawalState::Settled.as_str(),
+    );
+    given(sessions.iter()).write(tx.get_database_backend(), &sql).execute(tx).await?;
+    Ok(())
 }
 
 async fn end(tx: &DatabaseTransaction, acceptance: &Acceptance, key: &Key) -> Result<(), DbErr> {
