@@ -12,7 +12,7 @@ use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, Event, EventWithDeliveries, Publication, PublishFields};
 use crate::id::{EndpointId, EventId, Minter, OrganizationId, PrivacyRequestId};
 use crate::limits::{
-    AUDIENCES_CACHED, PLACE_PATIENCE, PUBLISHES_AT_ONCE, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED,
+    MEMBERS_CACHED, PLACE_PATIENCE, PUBLISHES_AT_ONCE, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED,
 };
 use crate::ports::{
     Acceptance, Accepted, Audience, Clock, DeliveryRules, Dispatch, Idempotency, Member,
@@ -97,7 +97,9 @@ impl Intake {
             minter: parts.minter,
             catalogue: parts.catalogue,
             rules: parts.rules,
-            audiences: Mutex::new(Recent::new(AUDIENCES_CACHED)),
+            audiences: Mutex::new(Recent::weighing(MEMBERS_CACHED, |audience| {
+                1 + audience.members.len()
+            })),
             memory: Budget::new(SEALED_BYTES_UNCOMMITTED),
             publishes: Budget::new(PUBLISHES_AT_ONCE),
         }

@@ -73,8 +73,8 @@ pub const SCHEDULE_LEASE: Duration = Duration::from_secs(30);
 /// How far ahead the schedule looks.
 pub const SCHEDULE_HORIZON: Duration = Duration::from_secs(60);
 
-/// Organizations whose endpoints and keys intake remembers.
-pub const AUDIENCES_CACHED: usize = 4096;
+/// Endpoints that intake remembers, with their keys; their organization counts as one more.
+pub const MEMBERS_CACHED: usize = 16_384;
 
 /// How long a publish waits for places that come free at once, at all of its endpoints together.
 pub const PLACE_PATIENCE: Duration = Duration::from_millis(100);

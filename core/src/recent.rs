@@ -1,4 +1,4 @@
-//! What was asked for lately: bounded in number, and forgotten once nobody asks for it any more.
+//! What was asked for lately: bounded by its weight, and forgotten once nobody asks for it any more.
 //!
 //! Two generations: what is asked for moves into the younger one, and what is left in the older one goes when the
 //! younger takes its place. That is as good as an order by last use, and costs one look-up.
@@ -7,11 +7,14 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Values by key, as many as its bound at the most.
+/// Values by key, which weigh as much as its bound at the most.
 #[derive(Debug)]
 pub struct Recent<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
+    weigh: fn(&V) -> usize,
+    /// Of the younger generation.
+    weight: usize,
     /// Of each generation.
     bound: usize,
 }
@@ -19,7 +22,14 @@ pub struct Recent<K, V> {
 impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     /// An empty one that keeps `bound` values, an even number.
     pub fn new(bound: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), bound: (bound / 2).max(1) }
+        Self::weighing(bound, |_| 1)
+    }
+
+    /// An empty one that keeps values which weigh `bound` together. One that weighs more than half of it is kept
+    /// with no other of its generation.
+    pub fn weighing(bound: usize, weigh: fn(&V) -> usize) -> Self {
+        let (young, old) = (HashMap::new(), HashMap::new());
+        Self { young, old, weigh, weight: 0, bound: (bound / 2).max(1) }
     }
 
     /// The value under `key`, which counts as asked for.
@@ -37,9 +47,12 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
 
     /// Keeps `value` under `key`.
     pub fn put(&mut self, key: K, value: V) {
-        if self.young.len() >= self.bound {
+        self.remove(&key);
+        let weight = (self.weigh)(&value);
+        if self.weight + weight > self.bound {
             self.age();
         }
+        self.weight += weight;
         self.young.insert(key, value);
     }
 
@@ -48,13 +61,16 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.young.remove(key);
+        if let Some(removed) = self.young.remove(key) {
+            self.weight -= (self.weigh)(&removed);
+        }
         self.old.remove(key);
     }
 
     /// Forgets what was not asked for since this was done last.
     pub fn age(&mut self) {
         self.old = std::mem::take(&mut self.young);
+        self.weight = 0;
     }
 }
 
@@ -91,5 +107,25 @@ mod tests {
             assert_eq!(recent.get(&key), Some(key));
         }
         assert_eq!((recent.get(&99), recent.get(&90)), (Some(99), None));
+    }
+
+    #[test]
+    fn heavy_values_leave_room_for_fewer() {
+        let mut recent = Recent::weighing(20, |weight| *weight);
+        let kept = |recent: &Recent<usize, usize>| {
+            recent.young.values().chain(recent.old.values()).sum::<usize>()
+        };
+        for key in 0..100 {
+            recent.put(key, 1 + key % 5);
+            assert!(kept(&recent) <= 20);
+            recent.put(key, 3);
+            assert!(kept(&recent) <= 20);
+        }
+        assert!(recent.young.len() + recent.old.len() >= 3);
+        recent.remove(&99);
+        recent.put(7, 50);
+        assert_eq!((recent.get(&7), recent.young.len(), recent.weight), (Some(50), 1, 50));
+        recent.put(8, 1);
+        assert_eq!((recent.get(&8), recent.young.len(), recent.weight), (Some(1), 1, 1));
     }
 }
