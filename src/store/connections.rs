@@ -29,9 +29,8 @@ const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(8);
 /// system caches the file anyway.
 const WRITER_CACHE: &str = "-49152";
 const READER_CACHE: &str = "-512";
-/// Pages of the write-ahead log, 128 MiB, that are written back together: with many endpoints each delivery changes
-/// pages of its own, and most of them change again meanwhile.
-const CHECKPOINT_PAGES: &str = "32768";
+/// Pages of the write-ahead log, 256 MiB, that a writer writes back itself, where nobody did it before.
+const CHECKPOINT_PAGES: &str = "65536";
 /// Transactions of the ledger that a PostgreSQL runs at once.
 const LEDGER_CONNECTIONS: u32 = 2;
 /// Name of the database file in the data directory.
@@ -274,6 +273,18 @@ impl Connections {
     /// Connections for changes that are not the ledger's.
     pub(super) fn writer(&self) -> DatabaseConnection {
         self.0.pools.read().writer.clone()
+    }
+
+    /// Writes the log of a SQLite back into its file while others read and write. It begins anew once all of it is
+    /// back: the writer sees to what came in meanwhile, which is little, so that nobody waits for long.
+    pub(super) async fn write_back(&self) {
+        if self.0.postgres_url.is_some() {
+            return;
+        }
+        for connection in [self.readers(), self.ledger()] {
+            // What is not written back now is with the next.
+            let _ = connection.execute_unprepared("PRAGMA wal_checkpoint(PASSIVE)").await;
+        }
     }
 
     /// Gives the pages back that a SQLite's writer keeps; they are read again when they are needed.

@@ -36,8 +36,12 @@ use super::news::{Herald, News};
 use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
 use crate::metrics;
 
-/// After how long without a write the ledger keeps nothing at hand.
-const RESTS_AFTER: Duration = Duration::from_secs(10);
+/// How often is looked after what transactions leave behind.
+const TENDED_EVERY: Duration = Duration::from_secs(1);
+/// Rows whose pages are not worth writing back yet.
+const WRITTEN_BACK_FROM: f64 = 2048.0;
+/// After how many looks without a write between them the ledger keeps nothing at hand.
+const RESTS_AFTER: u32 = 10;
 /// How long a transaction may take: longer than the database lets any statement of it.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(12);
 
@@ -86,24 +90,28 @@ impl Write {
 /// Starts the writing tasks, one a connection.
 pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> Queue {
     let (sender, inbox) = Inbox::open();
-    runtime.spawn(rest(writer.connections.clone(), sender.downgrade()));
+    runtime.spawn(tend(writer.connections.clone(), sender.downgrade()));
     for _ in 0..writer.connections.ledger_connections() {
         runtime.spawn(writer.clone().write_batches(inbox.clone()));
     }
     Queue(sender)
 }
 
-/// Releases what transactions left in memory, once after each that no other follows, for as long as there is
-/// a `queue`.
-async fn rest(connections: Connections, queue: mpsc::WeakSender<Write>) {
-    let (mut written, mut resting) = (0, true);
+/// Looks after what transactions leave behind for as long as there is a `queue`: their log is written back beside
+/// those that follow, and once none follows, nothing of them stays in memory.
+async fn tend(connections: Connections, queue: mpsc::WeakSender<Write>) {
+    let rows = || metrics::LEDGER_BATCH_ROWS.get_sample_sum();
+    let (mut seen, mut written_back, mut quiet) = (rows(), rows(), RESTS_AFTER);
     while queue.strong_count() > 0 {
-        tokio::time::sleep(RESTS_AFTER).await;
-        let batches = metrics::LEDGER_BATCH_ROWS.get_sample_count();
-        if batches != written {
-            (written, resting) = (batches, false);
-        } else if !resting {
-            resting = true;
+        tokio::time::sleep(TENDED_EVERY).await;
+        let written = rows();
+        quiet = if written == seen { quiet.saturating_add(1) } else { 0 };
+        seen = written;
+        if written - written_back >= WRITTEN_BACK_FROM {
+            written_back = written;
+            connections.write_back().await;
+        }
+        if quiet == RESTS_AFTER {
             connections.release_pages().await;
         }
     }
