@@ -74,7 +74,7 @@ pub const SCHEDULE_LEASE: Duration = Duration::from_secs(30);
 pub const SCHEDULE_HORIZON: Duration = Duration::from_secs(60);
 
 /// Endpoints that intake remembers, with their keys; their organization counts as one more.
-pub const MEMBERS_CACHED: usize = 16_384;
+pub const MEMBERS_CACHED: usize = 131_072;
 
 /// How long a publish waits for places that come free at once, at all of its endpoints together.
 pub const PLACE_PATIENCE: Duration = Duration::from_millis(100);
