@@ -254,7 +254,7 @@ impl Receiver {
         if due_ns.is_some() {
             return Answer::Plain(AWAY);
         }
-        let at_ns = spread.start + drawn / TAKEN_OF % (spread.end - spread.start).max(1);
+        let at_ns = instant(spread, self.put_off.get());
         let seconds = (at_ns.saturating_sub(now_ns) / SECOND_NS).max(1);
         self.due_ns.borrow_mut().insert(delivery, now_ns + seconds * SECOND_NS);
         self.put_off.set(self.put_off.get() + 1);
@@ -295,6 +295,14 @@ impl Receiver {
     }
 }
 
+/// Where within `spread` the one with this number comes back. Multiples of the golden ratio lie evenly however many
+/// there are, so that no stretch stays empty, as it would now and then if instants were drawn.
+fn instant(spread: Range<u64>, number: u64) -> u64 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let part = u128::from(number.wrapping_mul(GOLDEN));
+    spread.start + ((part * u128::from(spread.end - spread.start)) >> 64) as u64
+}
+
 fn found(body: &[u8]) -> Answer {
     let mut answer =
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
@@ -329,5 +337,17 @@ fn judge(lessons: &mpsc::Receiver<Lesson>, verified: &AtomicU64, forged: &Atomic
                 tally.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_stretch_stays_empty() {
+        let mut instants: Vec<u64> = (0..3600).map(|number| instant(0..3600, number)).collect();
+        instants.sort_unstable();
+        assert!(instants.windows(2).all(|pair| pair[1] - pair[0] <= 2), "{instants:?}");
     }
 }
