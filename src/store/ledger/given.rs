@@ -33,18 +33,21 @@ use Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
 /// Rows of `N` columns.
 pub(super) struct Given<const N: usize> {
     columns: [(&'static str, Kind); N],
-    rows: Vec<[Value; N]>,
+    /// Row after row.
+    values: Vec<Value>,
 }
 
 impl<const N: usize> Given<N> {
     /// No rows yet.
     pub(super) fn new(columns: [(&'static str, Kind); N]) -> Self {
-        Self { columns, rows: Vec::new() }
+        Self { columns, values: Vec::new() }
     }
 
     /// With these rows.
     pub(super) fn with(mut self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
-        self.rows.extend(rows);
+        let rows = rows.into_iter();
+        self.values.reserve(rows.size_hint().0 * N);
+        rows.for_each(|row| self.values.extend(row));
         self
     }
 
@@ -66,7 +69,7 @@ impl<const N: usize> Given<N> {
 
     /// Runs `sql`, which finds the rows in `given`.
     pub(super) fn write(self, backend: DbBackend, sql: &str) -> Writes {
-        let rows = self.rows.len() as u64;
+        let rows = (self.values.len() / N) as u64;
         let statements = match backend {
             DbBackend::Sqlite => self.statements(backend, &without_undo(sql)),
             _ => self.statements(backend, sql),
@@ -91,21 +94,23 @@ impl<const N: usize> Given<N> {
         self.columns.map(|(name, _)| name).join(", ")
     }
 
-    fn statements(mut self, backend: DbBackend, sql: &str) -> Vec<Statement> {
-        if self.rows.is_empty() {
+    fn statements(self, backend: DbBackend, sql: &str) -> Vec<Statement> {
+        if self.values.is_empty() {
             return Vec::new();
         }
         let names = self.names();
         if backend == DbBackend::Postgres {
             let source = arrays_source(&self.columns);
             let text = format!("WITH given({names}) AS ({source}) {sql}");
-            let arrays = transposed(self.columns.map(|(_, kind)| kind), self.rows);
+            let arrays = transposed(self.columns.map(|(_, kind)| kind), self.values);
             return vec![Statement::from_sql_and_values(backend, text, arrays)];
         }
+        let (mut rows, mut values) = (self.values.len() / N, self.values.into_iter());
         let mut statements = Vec::new();
-        while !self.rows.is_empty() {
-            let size = part(self.rows.len());
-            let values: Vec<Value> = self.rows.drain(..size).flatten().collect();
+        while rows > 0 {
+            let size = part(rows);
+            rows -= size;
+            let values: Vec<Value> = values.by_ref().take(size * N).collect();
             let source = values_source(size, N);
             let text = format!("WITH given({names}) AS ({source}) {sql}");
             statements.push(Statement::from_sql_and_values(backend, text, values));
@@ -216,16 +221,15 @@ fn arrays_source(columns: &[(&str, Kind)]) -> String {
     format!("SELECT {selected} FROM unnest({bound}) AS u({names})")
 }
 
-fn transposed<const N: usize>(kinds: [Kind; N], rows: Vec<[Value; N]>) -> Vec<Value> {
-    let mut arrays: [Vec<Value>; N] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
-    for row in rows {
-        for ((array, value), kind) in arrays.iter_mut().zip(row).zip(kinds) {
-            array.push(match (kind, value) {
-                (TextOrNull, Value::String(None)) => Value::String(Some(String::new())),
-                (NumberOrNull, Value::BigInt(None)) => Value::BigInt(Some(i64::MIN)),
-                (_, value) => value,
-            });
-        }
+fn transposed<const N: usize>(kinds: [Kind; N], values: Vec<Value>) -> Vec<Value> {
+    let rows = values.len() / N;
+    let mut arrays: [Vec<Value>; N] = std::array::from_fn(|_| Vec::with_capacity(rows));
+    for (i, value) in values.into_iter().enumerate() {
+        arrays[i % N].push(match (kinds[i % N], value) {
+            (TextOrNull, Value::String(None)) => Value::String(Some(String::new())),
+            (NumberOrNull, Value::BigInt(None)) => Value::BigInt(Some(i64::MIN)),
+            (_, value) => value,
+        });
     }
     let typed = arrays.into_iter().zip(kinds).map(|(array, kind)| {
         let of = match kind {

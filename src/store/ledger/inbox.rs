@@ -1,5 +1,6 @@
 //! Where writes wait, and which of them go into one transaction: whatever arrived while the one before
-//! ran. A lone write waits for nobody; a second transaction beside one that runs has to be worth it.
+//! ran, and those at the door where there are many. A lone write waits for nobody; a second transaction
+//! beside one that runs has to be worth it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,9 +9,12 @@ use hookseal_core::limits::{LEDGER_BATCH_BYTES, LEDGER_BATCH_ROWS, LEDGER_QUEUE}
 use tokio::sync::{Mutex, Notify, mpsc};
 
 use super::Write;
+use super::turn::Turn;
 
 /// Rows that a transaction is begun for while another one runs: commits cost more than rows do.
 const WORTH: usize = 128;
+/// Writes of a crowd: where fewer have come, nobody else is waited for.
+const CROWD: usize = 8;
 
 /// Writes that wait for one of the writers.
 pub(super) struct Inbox {
@@ -18,6 +22,7 @@ pub(super) struct Inbox {
     /// Transactions that run.
     running: AtomicUsize,
     ended: Notify,
+    turn: Arc<Turn>,
 }
 
 struct Waiting {
@@ -69,11 +74,12 @@ impl Batch {
 }
 
 impl Inbox {
-    /// An empty inbox, and where writes are put into it.
-    pub(super) fn open() -> (mpsc::Sender<Write>, Arc<Self>) {
+    /// An empty inbox of publishes whose threads take such a `turn`, and where writes are put into it.
+    pub(super) fn open(turn: Arc<Turn>) -> (mpsc::Sender<Write>, Arc<Self>) {
         let (sender, queue) = mpsc::channel(LEDGER_QUEUE);
         let waiting = Mutex::new(Waiting { queue, left_over: None });
-        (sender, Arc::new(Self { waiting, running: AtomicUsize::new(0), ended: Notify::new() }))
+        let (running, ended) = (AtomicUsize::new(0), Notify::new());
+        (sender, Arc::new(Self { waiting, running, ended, turn }))
     }
 
     /// The next batch; none once nobody can put anything in any more.
@@ -85,6 +91,12 @@ impl Inbox {
             Some(write) => write,
             None => queue.recv().await?,
         };
+        if queue.len() >= CROWD
+            && let Some(patience) = self.turn.patience()
+        {
+            // Nobody who arrives meanwhile wakes anybody: that costs as much as a few rows.
+            tokio::time::sleep(patience).await;
+        }
         let others = self.running.fetch_add(1, Ordering::AcqRel);
         let running = Running(self.clone());
         let mut batch = Batch { writes: Vec::new(), rows: 0, bytes: 0, _running: running };

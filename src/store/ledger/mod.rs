@@ -11,6 +11,7 @@ mod fence;
 mod given;
 mod inbox;
 pub(super) mod sessions;
+mod turn;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::claims::Trust;
 use self::fence::Standing;
 use self::inbox::Inbox;
+use self::turn::Turn;
 use super::news::{Herald, News};
 use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
 use crate::metrics;
@@ -47,7 +49,11 @@ const COMMITTED_WITHIN: Duration = Duration::from_secs(12);
 
 /// Where writes wait for the next transaction.
 #[derive(Clone, Debug)]
-pub(super) struct Queue(mpsc::Sender<Write>);
+pub(super) struct Queue {
+    writes: mpsc::Sender<Write>,
+    /// Of the threads that publish.
+    turn: Arc<Turn>,
+}
 
 enum Write {
     Accept(Box<Acceptance>, Reply<Accepted>),
@@ -89,12 +95,13 @@ impl Write {
 
 /// Starts the writing tasks, one a connection.
 pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> Queue {
-    let (sender, inbox) = Inbox::open();
-    runtime.spawn(tend(writer.connections.clone(), sender.downgrade()));
+    let turn = Arc::new(Turn::default());
+    let (writes, inbox) = Inbox::open(turn.clone());
+    runtime.spawn(tend(writer.connections.clone(), writes.downgrade()));
     for _ in 0..writer.connections.ledger_connections() {
         runtime.spawn(writer.clone().write_batches(inbox.clone()));
     }
-    Queue(sender)
+    Queue { writes, turn }
 }
 
 /// Looks after what transactions leave behind for as long as there is a `queue`: their log is written back beside
@@ -123,9 +130,10 @@ impl Ledger for SqlStore {
         let (reply, answer) = oneshot::channel();
         // A publisher that finds the queue full is told so at once; only actors wait for a place.
         self.ledger
-            .0
+            .writes
             .try_send(Write::Accept(Box::new(acceptance), reply))
             .map_err(|_| Error::full("the ledger"))?;
+        self.ledger.turn.take().await;
         // Committed or not: whoever hears nothing asks again under the same key.
         match tokio::time::timeout(ANSWERED_WITHIN, answer).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(Error::full("the ledger"))),
@@ -143,14 +151,14 @@ impl Ledger for SqlStore {
         let (reply, answer) = oneshot::channel();
         let endpoint = endpoint.clone();
         let write = Write::Claim(ClaimRequest { endpoint, ids, claim, now }, reply);
-        self.ledger.0.send(write).await.map_err(|_| Error::full("the ledger"))?;
+        self.ledger.writes.send(write).await.map_err(|_| Error::full("the ledger"))?;
         answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<bool>> {
         let (reply, answer) = oneshot::channel();
         let write = Write::Settle(settlements, reply);
-        self.ledger.0.send(write).await.map_err(|_| Error::full("the ledger"))?;
+        self.ledger.writes.send(write).await.map_err(|_| Error::full("the ledger"))?;
         answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
     }
 

@@ -1,0 +1,58 @@
+//! How long the threads that publish take to come round: the time from one look at all that is ready on such a
+//! thread to the next. While it is long, requests wait at the door, and a transaction that waits for them delays
+//! nobody: what it would have committed without them is read, sealed and written all the same, at a higher cost.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Turns shorter than this are as good as none: nobody waits.
+const SHORT: Duration = Duration::from_millis(8);
+/// How long a turn is worth waiting for at the most.
+const LONG: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// Whether somebody takes the time of this thread's turn already.
+    static TIMED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The turns of all threads that publish, the latest for the most.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    mean_us: AtomicU64,
+}
+
+/// Somebody who takes the time.
+struct Timing;
+
+impl Timing {
+    /// Begins, unless somebody does it already.
+    fn begin() -> Option<Self> {
+        (!TIMED.replace(true)).then_some(Self)
+    }
+}
+
+impl Drop for Timing {
+    fn drop(&mut self) {
+        TIMED.set(false);
+    }
+}
+
+impl Turn {
+    /// Takes the time of this thread's turn, unless somebody else does.
+    pub(super) async fn take(&self) {
+        let Some(_timing) = Timing::begin() else { return };
+        let began = Instant::now();
+        tokio::task::yield_now().await;
+        let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // Two threads that do so at once may lose a turn, of which there are many.
+        let mean_us = self.mean_us.load(Ordering::Relaxed);
+        self.mean_us.store(mean_us.midpoint(us), Ordering::Relaxed);
+    }
+
+    /// For how long others are worth waiting for; none where nobody waits at the door.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let mean = Duration::from_micros(self.mean_us.load(Ordering::Relaxed));
+        (mean >= SHORT).then(|| mean.min(LONG))
+    }
+}
