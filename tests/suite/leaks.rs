@@ -19,6 +19,7 @@ use crate::fleet::postgres::Postgres;
 use crate::support::daemon::{Daemon, Home, PLATFORM_KEY, Tenant, ended};
 use crate::support::leavings::{self, CANARY, SECRETS};
 use crate::support::redis::{PASSWORD, Redis};
+use crate::support::rekeying::write_key;
 
 const PRIVATE_MEMBERS: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
 
@@ -172,7 +173,7 @@ fn master_key(directory: &Path, name: &str, needles: &mut Needles) -> String {
     needles.add(&text);
     needles.add_bytes(&text);
     let path = directory.join(name);
-    std::fs::write(&path, text).unwrap();
+    write_key(&path, &text);
     path.to_str().unwrap().to_owned()
 }
 

@@ -19,7 +19,9 @@ use serde_json::json;
 
 use crate::support::daemon::{Caller, Ended, Home, ended, wait};
 use crate::support::databases::{Bench, new_postgres_database};
-use crate::support::rekeying::{data_keys, endpoint_rows, master_key, rekey_under_load, reveal};
+use crate::support::rekeying::{
+    data_keys, endpoint_rows, master_key, rekey_under_load, reveal, write_key,
+};
 use crate::support::rows::{LOCKED, T0, entry};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -58,7 +60,7 @@ fn a_master_key_is_given_in_one_of_three_ways_and_changed_in_three() {
     let files = tempfile::tempdir().unwrap();
     let file = |byte: u8| {
         let path = files.path().join(byte.to_string());
-        std::fs::write(&path, master_key(byte)).unwrap();
+        write_key(&path, &master_key(byte));
         path.to_str().unwrap().to_owned()
     };
     let with = |name: &str, value: &str| {
