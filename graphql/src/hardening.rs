@@ -216,22 +216,49 @@ fn unparsed(mut error: ServerError) -> ServerError {
     error
 }
 
-/// Errors of the library as ours are: each with a code, none long, and of a refusal not too many.
+/// Errors of the library as ours are: each with a code, none long, none with a value, and of a refusal not too
+/// many.
 fn told(mut response: Response) -> Response {
     if response.data == Value::Null {
         response.errors.truncate(ERRORS);
     }
     for error in &mut response.errors {
+        let extensions = error.extensions.get_or_insert_default();
+        if extensions.get("code").is_none() {
+            extensions.set("code", "BAD_REQUEST");
+            error.message = without_value(&error.message);
+        }
         if let Some((end, _)) = error.message.char_indices().nth(MESSAGE_CHARS) {
             error.message.truncate(end);
             error.message.push('…');
         }
-        let extensions = error.extensions.get_or_insert_default();
-        if extensions.get("code").is_none() {
-            extensions.set("code", "BAD_REQUEST");
-        }
     }
     response
+}
+
+/// Keeps of a message of the library what tells the rule: a value that is repeated may be a private key. What
+/// it begins with says where a value may stand; within the value anything may.
+fn without_value(message: &str) -> String {
+    let until = |end: &str| message.split(end).next().unwrap_or_default().to_owned();
+    if let Some((kind, fault)) = message.split_once("\": ")
+        && kind.starts_with("Failed to parse ")
+    {
+        let rule = match fault.rsplit_once("expected ") {
+            Some((_, expected)) if fault.starts_with("invalid ") => format!("expected {expected}"),
+            _ if fault.starts_with("the value length is ") => fault.to_owned(),
+            _ if fault.starts_with("Only ") => fault.to_owned(),
+            Some(_) | None => "expected another value".to_owned(),
+        };
+        return format!("{kind}\": {rule}");
+    }
+    if message.starts_with("Expected input type ") {
+        return until(", found ");
+    }
+    if message.starts_with("Unknown operation ") {
+        return until(" named ");
+    }
+    // An enumeration's; all that stands before is the schema's or a name.
+    until(" the value \"")
 }
 
 #[cfg(test)]
@@ -245,6 +272,36 @@ mod tests {
             |n| format!("fragment F{n} on Q {{ {} }}", format!("...F{} ", n + 1).repeat(width));
         let all: String = (0..count).map(fragment).collect();
         format!("{{ ...F0 }} {all} fragment F{count} on Q {{ a }}")
+    }
+
+    #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn a_message_of_the_library_tells_the_rule_and_never_the_value() {
+        let whole = |message: &'static str| (message, message);
+        for (message, told_as) in [
+            (r#"Failed to parse "JSON": invalid type: string "s3cret", expected a map"#,
+             r#"Failed to parse "JSON": expected a map"#),
+            (r#"Failed to parse "JSON": invalid type: string "s3cret, expected \" s3cret", expected a map (occurred while parsing "NewEncryptionKeyInput")"#,
+             r#"Failed to parse "JSON": expected a map (occurred while parsing "NewEncryptionKeyInput")"#),
+            (r#"Failed to parse "DeliveryStatus": Enumeration type does not contain value "expected s3cret"."#,
+             r#"Failed to parse "DeliveryStatus": expected another value"#),
+            (r#"Expected input type "String", found {s3cret: ", found s3cret"}."#,
+             r#"Expected input type "String""#),
+            (r#"Expected input type "ID", found "s3cret" (occurred while parsing "X")."#,
+             r#"Expected input type "ID""#),
+            (r#"Invalid value for argument "status", enumeration type "DeliveryStatus" does not contain the value "s3cret the value \"s3cret""#,
+             r#"Invalid value for argument "status", enumeration type "DeliveryStatus" does not contain"#),
+            (r#"Unknown operation named "s3cret""#,
+             "Unknown operation"),
+            whole(r#"Failed to parse "[String!]": the value length is 101, must be less than or equal to 100 (occurred while parsing "NewEndpointInput")"#),
+            whole(r#"Failed to parse "Int": Only integers from -2147483648 to 2147483647 are accepted."#),
+            whole(r#"Invalid value for argument "input.url", expected type "String""#),
+            whole(r#"Variable "$a" is not defined"#),
+        ] {
+            let error = ServerError::new(message, None);
+            let response = told(Response::from_errors(vec![error]));
+            assert_eq!(response.errors[0].message, told_as);
+        }
     }
 
     #[test]
