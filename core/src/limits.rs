@@ -12,6 +12,11 @@ pub const BATCH_EVENTS: usize = 1000;
 pub const DATA_BYTES: usize = 256 * 1024;
 /// Deepest nesting of `data`.
 pub const DATA_DEPTH: usize = 100;
+/// Values that the variables of a GraphQL document may have, those within others counted, too …
+pub const VARIABLE_VALUES: usize = 1000;
+/// … and those of a document that only changes something: one event's `data` fits, whose shortest values take
+/// two bytes each.
+pub const MUTATION_VALUES: usize = DATA_BYTES / 2 + VARIABLE_VALUES;
 /// Longest target URL, in characters, before parsing (contract 8.1).
 pub const URL_CHARS: usize = 2048;
 /// Most endpoint ids that a publish may name.
