@@ -5,7 +5,7 @@
 //! 1. Words: [`time`], [`id`], [`event`], [`endpoint`], [`key`], [`access`], [`page`], [`limits`],
 //!    [`error`].
 //! 2. Policy: [`delivery`] (the machine), [`outcome`], [`retry`], [`retention`], [`lane`] with its
-//!    [`breaker`], [`pace`], [`gate`] and [`budget`], [`shard`], [`target`], [`rotation`].
+//!    [`breaker`], [`pace`], [`gate`], [`budget`] and [`commons`], [`shard`], [`target`], [`rotation`].
 //! 3. What is told to those who watch: [`feed`], kept in [`order`] by tickets; [`watch`]; and what it comes to, [`statistics`],
 //!    [`cluster`].
 //! 4. Use cases over [`ports`]: [`intake`], [`admin`].
@@ -16,6 +16,7 @@ pub mod audit;
 pub mod breaker;
 pub mod budget;
 pub mod cluster;
+pub mod commons;
 pub mod delivery;
 pub mod endpoint;
 pub mod error;

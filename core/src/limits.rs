@@ -114,6 +114,10 @@ pub const STATISTICS_SPAN: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const CONNECTIONS: usize = 32_768;
 /// Connections that watch at once; one more is refused.
 pub const LIVE_CONNECTIONS: usize = 16_384;
+/// Those of one organization among them.
+pub const LIVE_CONNECTIONS_EACH: usize = LIVE_CONNECTIONS / 8;
+/// WebSockets beside them whose clients have yet to say who they are.
+pub const LIVE_STRANGERS: usize = 1024;
 /// Operations that one WebSocket runs at once.
 pub const LIVE_OPERATIONS: usize = 100;
 /// Largest message that a WebSocket takes, in bytes.
@@ -134,6 +138,7 @@ const _: () = assert!(STATISTICS_SPAN.as_secs() < TALLIES_KEPT.as_secs());
 const _: () = assert!(PAGE <= PAGE_MAX);
 // Those who watch leave as many for those who ask.
 const _: () = assert!(2 * LIVE_CONNECTIONS <= CONNECTIONS);
+const _: () = assert!(LIVE_STRANGERS < LIVE_CONNECTIONS_EACH);
 const _: () = assert!(WINDOW <= WINDOW_MAX && WINDOW_MAX <= LANE_QUEUE);
 const _: () = assert!(WINDOW_MAX + CLAIMED_AHEAD < ENDPOINT_MAILBOX);
 const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);
