@@ -123,6 +123,12 @@ pub const LIVE_OPERATIONS: usize = 100;
 /// Largest message that a WebSocket takes, in bytes.
 pub const SOCKET_MESSAGE_BYTES: usize = 64 * 1024;
 
+/// Bytes of request bodies that come in more than one piece, all that are read or worked on together; one more
+/// piece is refused.
+pub const BODIES_BYTES: usize = 256 * 1024 * 1024;
+/// Those of one organization among them.
+pub const BODIES_BYTES_EACH: usize = BODIES_BYTES / 8;
+
 /// Largest part of a receiver's answer that is read, in bytes.
 pub const ANSWER_BYTES: usize = 64 * 1024;
 /// What a claim outlives its attempt by.
@@ -139,6 +145,7 @@ const _: () = assert!(PAGE <= PAGE_MAX);
 // Those who watch leave as many for those who ask.
 const _: () = assert!(2 * LIVE_CONNECTIONS <= CONNECTIONS);
 const _: () = assert!(LIVE_STRANGERS < LIVE_CONNECTIONS_EACH);
+const _: () = assert!(8 * BODY_BYTES <= BODIES_BYTES_EACH && 8 * BATCH_BODY_BYTES <= BODIES_BYTES);
 const _: () = assert!(WINDOW <= WINDOW_MAX && WINDOW_MAX <= LANE_QUEUE);
 const _: () = assert!(WINDOW_MAX + CLAIMED_AHEAD < ENDPOINT_MAILBOX);
 const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);
