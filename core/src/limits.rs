@@ -40,6 +40,8 @@ pub const SUBSCRIPTIONS: usize = 64;
 pub const ENDPOINTS: usize = 50;
 /// Encryption keys of an endpoint unless the setting says otherwise.
 pub const KEYS: usize = 20;
+/// API keys of an organization unless the setting says otherwise.
+pub const API_KEYS: usize = 100;
 
 /// Longest time that a replaced signing secret goes on signing.
 pub const GRACE_PERIOD_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
