@@ -130,6 +130,10 @@ pub const SOCKET_MESSAGE_BYTES: usize = 64 * 1024;
 pub const BODIES_BYTES: usize = 256 * 1024 * 1024;
 /// Those of one organization among them.
 pub const BODIES_BYTES_EACH: usize = BODIES_BYTES / 8;
+/// Look-ups of keys that were not found before, at once …
+pub const KEY_LOOKUPS: usize = 16;
+/// … and those that wait for their turn; one more is refused.
+pub const KEY_LOOKUPS_WAITING: usize = 1024;
 
 /// Largest part of a receiver's answer that is read, in bytes.
 pub const ANSWER_BYTES: usize = 64 * 1024;
