@@ -97,6 +97,7 @@ pub struct Courier {
     resolver: Arc<Resolver>,
     rules: Arc<TargetRules>,
     timeout: Duration,
+    lifetime: Duration,
 }
 
 impl std::fmt::Debug for Courier {
@@ -122,8 +123,20 @@ impl Courier {
         rules: Arc<TargetRules>,
         timeout: Duration,
     ) -> Rc<Self> {
-        let client = RefCell::new(client(tls.clone(), resolver.clone(), rules.clone()));
-        let courier = Rc::new(Self { client, tls, resolver, rules, timeout });
+        Self::keeping(LIFETIME, tls, resolver, rules, timeout)
+    }
+
+    /// The same, whose connections are kept for as long as `lifetime`.
+    pub fn keeping(
+        lifetime: Duration,
+        tls: Arc<rustls::ClientConfig>,
+        resolver: Arc<Resolver>,
+        rules: Arc<TargetRules>,
+        timeout: Duration,
+    ) -> Rc<Self> {
+        let client = client(lifetime, tls.clone(), resolver.clone(), rules.clone());
+        let client = RefCell::new(client);
+        let courier = Rc::new(Self { client, tls, resolver, rules, timeout, lifetime });
         actix::spawn(renew(Rc::downgrade(&courier)));
         courier
     }
@@ -198,6 +211,7 @@ fn is_end(fault: &PayloadError) -> bool {
 }
 
 fn client(
+    lifetime: Duration,
     tls: Arc<rustls::ClientConfig>,
     resolver: Arc<Resolver>,
     rules: Arc<TargetRules>,
@@ -211,7 +225,7 @@ fn client(
         .timeout(RESOLVE_TIMEOUT + DIAL_TIMEOUT * 2)
         .handshake_timeout(HANDSHAKE_TIMEOUT)
         .conn_keep_alive(KEEP_ALIVE)
-        .conn_lifetime(LIFETIME)
+        .conn_lifetime(lifetime)
         // The pool's bound is one queue for all hosts; the endpoints' windows bound instead.
         .limit(0);
     Client::builder()
@@ -225,10 +239,11 @@ fn client(
 /// The pool closes an idle connection only when its host is asked for again. A new client now and
 /// then closes those of hosts that went quiet; attempts in flight keep the old one until they end.
 async fn renew(courier: Weak<Courier>) {
-    loop {
-        tokio::time::sleep(LIFETIME).await;
+    while let Some(lifetime) = courier.upgrade().map(|courier| courier.lifetime) {
+        tokio::time::sleep(lifetime).await;
         let Some(courier) = courier.upgrade() else { return };
-        let renewed = client(courier.tls.clone(), courier.resolver.clone(), courier.rules.clone());
+        let Courier { tls, resolver, rules, .. } = &*courier;
+        let renewed = client(lifetime, tls.clone(), resolver.clone(), rules.clone());
         courier.client.replace(renewed);
     }
 }
