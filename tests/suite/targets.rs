@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 use crate::support::certificates::Authority;
 use crate::support::daemon::{Caller, Home, Tenant, ended, wait};
 use crate::support::names::{NameServer, Said, Zone};
-use crate::support::namespace::alone;
+use crate::support::namespace::{alone, sent};
 use crate::support::rows::{T0, delivery, minter};
+use crate::support::socket::Socket;
 use crate::support::tcp_server::{Reaction, Server, answer, over_tls, read_request};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -254,8 +255,28 @@ fn no_url_reaches_what_is_not_public() {
             platform: daemon.platform(),
             ..tenant
         };
-        tenant.publish("vs_1", json!({}));
-        tenant.settle(SOON);
+        // All that is asked for goes over one connection, so that whatever else is sent is the daemon's.
+        let socket = Socket::of(&tenant.platform);
+        let organization = json!(tenant.organization);
+        let watch = "subscription($o: ID) { deliveryChanged(organizationId: $o, filter: { changes: [SETTLED] }) \
+                     { change } }";
+        socket.subscribe("watch", watch, json!({ "o": organization }));
+        let publish = "mutation($o: ID!) { publishEvent(input: { organizationId: $o, type: \
+                       \"verification.session.failed\", triggerType: \"verification_session\", \
+                       triggerId: \"vs_1\", data: {} }) { result { id } userErrors { code } } }";
+        std::thread::sleep(Duration::from_millis(200));
+        let (before, said_before) = (sent(), names.said());
+        socket.subscribe("publish", publish, json!({ "o": organization }));
+        let mut settled = 0;
+        while settled < endpoints.len() {
+            let message = socket.hear();
+            settled += usize::from(message["id"] == "watch");
+            assert_eq!(message["payload"]["errors"], Value::Null, "{message}");
+        }
+        assert_eq!(sent().connections, before.connections, "to whatever port");
+        wait(SOON, "as many datagrams as questions and answers", || {
+            sent().datagrams - before.datagrams == 2 * (names.said() - said_before)
+        });
         let ends = ends(&tenant);
         assert_eq!(ends.len(), endpoints.len());
         for (endpoint, url) in &endpoints {
