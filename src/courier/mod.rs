@@ -32,7 +32,7 @@ pub use self::resolver::Resolver;
 pub use self::tls::{tls_config, tls_config_with};
 
 use self::dial::{DIAL_TIMEOUT, NoConnection, dialer};
-use self::resolver::{REMEMBERED, RESOLVE_TIMEOUT};
+use self::resolver::{READ_AGAIN_AFTER, REMEMBERED, RESOLVE_TIMEOUT};
 use self::tls::kind_of_handshake;
 
 const USER_AGENT: &str = concat!("Hookseal/", env!("CARGO_PKG_VERSION"));
@@ -50,6 +50,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// How long an address may be in use after its name changed.
 const CHANGES_WITHIN: Duration = Duration::from_secs(75);
 const _: () = assert!(LIFETIME.as_secs() + REMEMBERED.as_secs() <= CHANGES_WITHIN.as_secs());
+const _: () = assert!(LIFETIME.as_secs() + READ_AGAIN_AFTER.as_secs() <= CHANGES_WITHIN.as_secs());
 
 /// What all attempts to one endpoint have in common: where they go, and what signs them. Made once for
 /// each change of its settings.
