@@ -194,6 +194,7 @@ impl Courier {
             read += match chunk {
                 Ok(chunk) => chunk.len(),
                 Err(fault) if is_end(&fault) => break,
+                Err(fault) if is_no_chunk(&fault) => return Err(ErrorKind::Protocol),
                 Err(_) => return Err(ErrorKind::Reset),
             };
             if read > ANSWER_BYTES {
@@ -209,6 +210,11 @@ impl Courier {
 /// does not take leave, and many don't.
 fn is_end(fault: &PayloadError) -> bool {
     matches!(fault, PayloadError::Incomplete(Some(cause)) if cause.kind() == ErrorCause::UnexpectedEof)
+}
+
+/// Whether the parser has met what is no chunk.
+fn is_no_chunk(fault: &PayloadError) -> bool {
+    matches!(fault, PayloadError::Incomplete(Some(cause)) if cause.kind() == ErrorCause::InvalidInput)
 }
 
 fn client(
