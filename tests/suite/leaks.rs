@@ -218,6 +218,16 @@ fn payloads_secrets_and_keys_are_nowhere_in_the_clear() {
     assert!(!holding(home.path(), &[tenant.organization.into_bytes()]).is_empty());
 }
 
+#[test]
+fn a_daemon_leaves_no_core() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let words: Vec<_> = core.split_whitespace().collect();
+    assert_eq!(words[4..], ["0", "0", "bytes"], "{core}");
+}
+
 /// A master key, and the file that holds it.
 fn master_key(directory: &Path, name: &str, needles: &mut Needles) -> String {
     let text = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
