@@ -94,6 +94,16 @@ fn a_master_key_is_given_in_one_of_three_ways_and_changed_in_three() {
         &["--new-key-command", &printing(4)],
     );
     opens(&mut with("HOOKSEAL_MASTER_KEY_COMMAND", &printing(4))).unwrap();
+    // Running daemons would not read a key again that was given them.
+    for (name, value, warned) in [
+        ("HOOKSEAL_MASTER_KEY", master_key(4), true),
+        ("HOOKSEAL_MASTER_KEY_FILE", file(4), false),
+        ("HOOKSEAL_MASTER_KEY_COMMAND", printing(4), false),
+    ] {
+        let ended = ended(with(name, &value).args(["rekey", "--data"]));
+        assert!(ended.success, "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("warning: the master key is given"), warned, "{name}");
+    }
 
     #[rustfmt::skip] // the columns carry the meaning
     let refused: [(&str, &str, &[&str], &str); 8] = [

@@ -65,6 +65,14 @@ impl KeySource {
         Ok(Self::file(NEXT_FILE, key_file::make_next(data_dir)?))
     }
 
+    /// Whether it is read again when the database names another key: a key that was given stays as it was.
+    pub fn is_read_again(&self) -> bool {
+        match self.origin {
+            Origin::Given(_) => false,
+            Origin::File(_) | Origin::Command(_) | Origin::DataDir(_) => true,
+        }
+    }
+
     /// Reads the key; `wanted` is the id that the data keys name, once that is known. May take as long as a
     /// command may.
     pub(super) fn read(&self, wanted: Option<&str>) -> Result<MasterKey> {
