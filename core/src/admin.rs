@@ -371,8 +371,7 @@ impl Admin {
         let secret = Secret::new(parts.minter.signing_secret());
         let current = SecretColumn::Current;
         let locked_secret = parts.vault.lock(organization, &endpoint.id, current, &secret).await?;
-        // Some carry a secret in their query.
-        let url = endpoint.url.split('?').next();
+        let url = endpoint.shown_url();
         let metadata = described(json!({ "url": url, "enabled": endpoint.enabled }));
         let action = Action::EndpointCreated;
         let entry = self.entry_of(caller, organization, action, endpoint.id.as_str(), metadata);

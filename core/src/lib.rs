@@ -2,7 +2,7 @@
 //!
 //! The life of a delivery is drawn in [`delivery`]. In reading order:
 //!
-//! 1. Words: [`time`], [`id`], [`event`], [`endpoint`], [`key`], [`access`], [`page`], [`limits`],
+//! 1. Words: [`time`], [`id`], [`event`] with its [`payload`], [`endpoint`], [`key`], [`access`], [`page`], [`limits`],
 //!    [`error`].
 //! 2. Policy: [`delivery`] (the machine), [`outcome`], [`retry`], [`retention`], [`lane`] with its
 //!    [`breaker`], [`pace`], [`gate`], [`budget`] and [`commons`], [`shard`], [`target`], [`rotation`].
@@ -33,6 +33,7 @@ pub mod order;
 pub mod outcome;
 pub mod pace;
 pub mod page;
+pub mod payload;
 pub mod ports;
 pub mod privacy;
 pub mod recent;
