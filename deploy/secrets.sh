@@ -16,5 +16,6 @@ cat > hookseal.toml <<END
 database_url = "postgres://hookseal:$(cat postgres-password)@postgres/hookseal"
 platform_key = "$(random)"
 END
-# The containers' users must be able to read them; the directory keeps everybody else out.
-chmod 0444 master-key postgres-password hookseal.toml
+# The containers' users read them as members of this group; a key that anybody may read is refused.
+chmod 0440 master-key postgres-password hookseal.toml
+echo "SECRETS_GROUP=$(id -g)" > ../.env

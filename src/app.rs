@@ -11,9 +11,11 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use hookseal_core::admin::{Admin, AdminParts};
 use hookseal_core::cluster::{Cluster, NodeCard};
+use hookseal_core::commons::Commons;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
+use hookseal_core::limits::{BODIES_BYTES, BODIES_BYTES_EACH};
 use hookseal_core::ports::{
     Blame, Claims, Clock, DeliveryRules, Dispatch, Feed, Ownership, Rights, Roster, Schedule,
     Sealer, Secret, Store, Throttle, Vault,
@@ -399,6 +401,7 @@ impl Daemon {
             vault: foundation.vault.clone(),
             readiness: Readiness::default(),
             lives: Lives::default(),
+            bodies: Commons::new(BODIES_BYTES, BODIES_BYTES_EACH),
             introspection: config.introspection,
             development: config.dev,
             secure: config.certificate.is_some(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hookseal_core::admin::Quotas;
 use hookseal_core::error::{Error, Result};
 use hookseal_core::event::{Catalogue, EventType};
-use hookseal_core::limits::{CONNECTIONS, REQUESTS_PER_MINUTE};
+use hookseal_core::limits::{API_KEYS, CONNECTIONS, ENDPOINTS, KEYS, REQUESTS_PER_MINUTE};
 use hookseal_core::ports::Secret;
 use hookseal_core::retry::{RetrySchedule, parse_duration};
 use hookseal_core::target::{Network, TargetRules};
@@ -218,8 +218,9 @@ impl Config {
             idle_after: settings.duration("idle_after", 100..=86_400_000, 30_000)?,
             history: settings.duration("history", 60_000..=315_360_000_000, 2_592_000_000)?,
             quotas: Quotas {
-                endpoints: settings.count("endpoints_per_organization", 50)?,
-                keys: settings.count("keys_per_endpoint", 20)?,
+                endpoints: settings.count("endpoints_per_organization", ENDPOINTS)?,
+                keys: settings.count("keys_per_endpoint", KEYS)?,
+                api_keys: settings.count("api_keys_per_organization", API_KEYS)?,
             },
             requests_per_minute: settings
                 .count("requests_per_minute", REQUESTS_PER_MINUTE)?

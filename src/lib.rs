@@ -16,6 +16,7 @@ pub mod feed;
 pub mod listener;
 pub mod metrics;
 pub mod ownership;
+mod private_file;
 pub mod redis_link;
 pub mod schedule;
 pub mod store;

@@ -326,6 +326,16 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// Whose caller it is; none of the platform's, wherever that is at work.
+    pub fn organization(&self) -> Option<&OrganizationId> {
+        match self {
+            Self::Platform | Self::PlatformIn(_) => None,
+            Self::Key { organization, .. } | Self::Member { organization, .. } => {
+                Some(organization)
+            }
+        }
+    }
+
     /// The caller at work in `organization`: the platform in any, everybody else in his own.
     pub fn within(&self, organization: Option<OrganizationId>) -> Result<Self> {
         match (self, organization) {

@@ -18,7 +18,7 @@ use crate::event::{Catalogue, EventWithDeliveries, judge_idempotency_key};
 use crate::feed::Position;
 use crate::id::{ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, Minter, OrganizationId};
 use crate::key::{EncryptionKey, KeyFields};
-use crate::limits::{ENDPOINTS, KEYS, STATISTICS_SPAN};
+use crate::limits::{API_KEYS, ENDPOINTS, KEYS, STATISTICS_SPAN};
 use crate::page::{Page, PageRequest};
 use crate::ports::{
     AuditFilter, Clock, DeliveryFilter, Destination, EndpointFilter, EventFilter, Feed,
@@ -41,11 +41,13 @@ pub struct Quotas {
     pub endpoints: usize,
     /// Encryption keys of an endpoint.
     pub keys: usize,
+    /// API keys of an organization.
+    pub api_keys: usize,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { endpoints: ENDPOINTS, keys: KEYS }
+        Self { endpoints: ENDPOINTS, keys: KEYS, api_keys: API_KEYS }
     }
 }
 
@@ -308,7 +310,7 @@ impl Admin {
     async fn store_api_key(&self, key: &ApiKey, entry: Option<AuditEntry>) -> Result<Secret> {
         let secret = self.parts.minter.api_key();
         let hash = self.parts.vault.hash_api_key(&secret);
-        self.parts.store.insert_api_key(key, &hash, entry).await?;
+        self.parts.store.insert_api_key(key, &hash, self.parts.quotas.api_keys, entry).await?;
         Ok(Secret::new(secret))
     }
 
@@ -369,8 +371,7 @@ impl Admin {
         let secret = Secret::new(parts.minter.signing_secret());
         let current = SecretColumn::Current;
         let locked_secret = parts.vault.lock(organization, &endpoint.id, current, &secret).await?;
-        // Some carry a secret in their query.
-        let url = endpoint.url.split('?').next();
+        let url = endpoint.shown_url();
         let metadata = described(json!({ "url": url, "enabled": endpoint.enabled }));
         let action = Action::EndpointCreated;
         let entry = self.entry_of(caller, organization, action, endpoint.id.as_str(), metadata);

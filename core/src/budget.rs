@@ -36,6 +36,21 @@ impl Budget {
     }
 }
 
+impl Share {
+    /// How much it is.
+    pub fn amount(&self) -> usize {
+        self.amount
+    }
+
+    /// Takes `more` into this share, if so much is left; answers whether it did.
+    pub fn grow(&mut self, more: usize) -> bool {
+        let Some(mut taken) = self.budget.take(more) else { return false };
+        // It comes back with the rest.
+        self.amount += std::mem::take(&mut taken.amount);
+        true
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.left.fetch_add(self.amount, Ordering::AcqRel);
@@ -55,6 +70,16 @@ mod tests {
         drop(six);
         assert_eq!(budget.left(), 6);
         drop(four);
+        assert_eq!(budget.left(), 10);
+    }
+
+    #[test]
+    fn a_share_that_grew_comes_back_whole() {
+        let budget = Budget::new(10);
+        let mut share = budget.take(2).expect("there is enough");
+        assert!(share.grow(8) && !share.grow(1));
+        assert_eq!((share.amount(), budget.left()), (10, 0));
+        drop(share);
         assert_eq!(budget.left(), 10);
     }
 }

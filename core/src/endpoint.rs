@@ -11,7 +11,7 @@ use crate::target::TargetRules;
 use crate::time::Timestamp;
 
 /// A place that an organization wants its events delivered to (contract 1.3).
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Endpoint {
     /// Its id.
     pub id: EndpointId,
@@ -46,7 +46,24 @@ pub struct Endpoint {
     pub disabled_at: Option<Timestamp>,
 }
 
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("id", &self.id)
+            .field("organization_id", &self.organization_id)
+            .field("url", &self.shown_url())
+            .field("enabled", &self.enabled)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Endpoint {
+    /// Where to send, without the query: some carry a secret in it.
+    pub fn shown_url(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
+
     /// Whether it wants events of type `event_type`.
     pub fn subscribes_to(&self, event_type: &str) -> bool {
         self.subscribed_event_types.iter().any(|name| &**name == event_type)
@@ -302,6 +319,14 @@ mod tests {
         assert_eq!(endpoint.subscribed_event_types.len(), 4);
         assert_eq!(endpoint.retention.hours(), 72);
         assert_eq!((endpoint.window(), endpoint.rate_limit_per_second), (64, None));
+    }
+
+    #[test]
+    fn debug_output_shows_no_query() {
+        let url = "https://example.com/hook?token=s3cret?s3cret".into();
+        let endpoint = create(EndpointFields { url: Some(url), ..Default::default() });
+        let shown = format!("{:?}", endpoint.expect("valid"));
+        assert!(shown.contains("https://example.com/hook") && !shown.contains("s3cret"), "{shown}");
     }
 
     #[test]

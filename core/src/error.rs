@@ -135,6 +135,8 @@ pub enum Conflict {
     TooManyEndpoints,
     /// The endpoint has as many encryption keys as it may.
     TooManyKeys,
+    /// The organization has as many API keys as it may.
+    TooManyApiKeys,
     /// The delivery is being attempted.
     DeliveryInProgress,
     /// No delivery of the event can be requeued.
@@ -155,6 +157,7 @@ impl fmt::Display for Conflict {
             Self::OrganizationExists => "an organization of that id exists",
             Self::TooManyEndpoints => "the organization has as many webhook endpoints as it may",
             Self::TooManyKeys => "the webhook endpoint has as many encryption keys as it may",
+            Self::TooManyApiKeys => "the organization has as many API keys as it may",
             Self::DeliveryInProgress => "webhook delivery cannot be retried",
             Self::NothingToReplay => "webhook event cannot be replayed",
             Self::PayloadExpired => "webhook payload is no longer retained",
@@ -211,6 +214,7 @@ impl Error {
                 Conflict::OrganizationExists
                 | Conflict::TooManyEndpoints
                 | Conflict::TooManyKeys
+                | Conflict::TooManyApiKeys
                 | Conflict::DeliveryInProgress
                 | Conflict::NothingToReplay
                 | Conflict::EndpointDisabled,
@@ -255,6 +259,7 @@ impl Error {
             Self::Conflict(Conflict::OrganizationExists) => "Leave the id out to have one made.",
             Self::Conflict(Conflict::TooManyEndpoints) => "Reuse or delete an endpoint first.",
             Self::Conflict(Conflict::TooManyKeys) => "Register a new endpoint for further keys.",
+            Self::Conflict(Conflict::TooManyApiKeys) => "Delete an API key first.",
             Self::Conflict(Conflict::DeliveryInProgress) => {
                 "An attempt is under way; wait for its end."
             }

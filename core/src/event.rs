@@ -10,6 +10,7 @@ use crate::endpoint::is_text;
 use crate::error::{Error, Result};
 use crate::id::{EndpointId, EventId, OrganizationId, SessionId};
 use crate::limits::{DATA_BYTES, DATA_DEPTH, IDEMPOTENCY_KEY_CHARS, TARGETS, TRIGGER_ID_CHARS};
+use crate::payload::Payload;
 use crate::time::Timestamp;
 
 /// One type of event and the rules that come with it.
@@ -180,8 +181,8 @@ pub struct Publication {
     pub session_id: Option<SessionId>,
     /// Version of `data`'s shape.
     pub contract_version: u32,
-    /// Compact JSON of the opaque object.
-    pub data: String,
+    /// The opaque object.
+    pub data: Payload,
     /// Only these endpoints.
     pub targets: Option<Vec<EndpointId>>,
     /// The caller's key against doubling.
@@ -253,7 +254,7 @@ impl PublishFields {
             trigger_id: self.trigger_id,
             session_id,
             contract_version: self.contract_version.unwrap_or(1),
-            data,
+            data: Payload::new(data),
             targets,
             idempotency_key: self.idempotency_key,
         })
@@ -312,7 +313,7 @@ impl Publication {
             trigger_id: session.to_string(),
             session_id: Some(session),
             contract_version: 1,
-            data: r#"{"test":true}"#.to_owned(),
+            data: Payload::new(r#"{"test":true}"#),
             targets: Some(vec![to]),
             idempotency_key: None,
         }
@@ -320,9 +321,10 @@ impl Publication {
 
     /// The plaintext of contract 3.2: one compact JSON object.
     pub fn plaintext(&self, event_id: &EventId) -> Vec<u8> {
-        let mut json = String::with_capacity(self.data.len() + 320);
+        let data = self.data.expose();
+        let mut json = String::with_capacity(data.len() + 320);
         json.push_str("{\"data\":");
-        json.push_str(&self.data);
+        json.push_str(data);
         json.push_str(",\"metadata\":{\"contract_version\":");
         json.push_str(&self.contract_version.to_string());
         push_member(&mut json, "event_id", event_id.as_str());
@@ -351,7 +353,7 @@ impl Publication {
             self.targets,
         ]);
         let mut json = parts.to_string();
-        push_canonical(&mut json, &self.data);
+        push_canonical(&mut json, self.data.expose());
         json
     }
 }
@@ -610,7 +612,7 @@ mod tests {
             r#"{"a":"\ud7ff\ue000"}"#,
             "{\"a\":\"\u{1F600}\"}",
         ] {
-            assert_eq!(session_event(whole).data, whole);
+            assert_eq!(session_event(whole).data.expose(), whole);
         }
     }
 

@@ -315,7 +315,7 @@ impl Intake {
 
     /// Room for the sealed payloads, or a refusal: what waits for its commit is bounded in bytes.
     fn memory_for(&self, publication: &Publication, recipients: usize) -> Result<Share> {
-        let bytes = recipients * (publication.data.len() * 4 / 3 + SEALED_OVERHEAD);
+        let bytes = recipients * (publication.data.expose().len() * 4 / 3 + SEALED_OVERHEAD);
         // One publish alone may be larger than the bound; it then takes all of it.
         self.memory
             .take(bytes.min(SEALED_BYTES_UNCOMMITTED))

@@ -2,10 +2,10 @@
 //!
 //! The life of a delivery is drawn in [`delivery`]. In reading order:
 //!
-//! 1. Words: [`time`], [`id`], [`event`], [`endpoint`], [`key`], [`access`], [`page`], [`limits`],
+//! 1. Words: [`time`], [`id`], [`event`] with its [`payload`], [`endpoint`], [`key`], [`access`], [`page`], [`limits`],
 //!    [`error`].
 //! 2. Policy: [`delivery`] (the machine), [`outcome`], [`retry`], [`retention`], [`lane`] with its
-//!    [`breaker`], [`pace`], [`gate`] and [`budget`], [`shard`], [`target`], [`rotation`].
+//!    [`breaker`], [`pace`], [`gate`], [`budget`] and [`commons`], [`shard`], [`target`], [`rotation`].
 //! 3. What is told to those who watch: [`feed`], kept in [`order`] by tickets; [`watch`]; and what it comes to, [`statistics`],
 //!    [`cluster`].
 //! 4. Use cases over [`ports`]: [`intake`], [`admin`].
@@ -16,6 +16,7 @@ pub mod audit;
 pub mod breaker;
 pub mod budget;
 pub mod cluster;
+pub mod commons;
 pub mod delivery;
 pub mod endpoint;
 pub mod error;
@@ -32,6 +33,7 @@ pub mod order;
 pub mod outcome;
 pub mod pace;
 pub mod page;
+pub mod payload;
 pub mod ports;
 pub mod privacy;
 pub mod recent;

@@ -12,6 +12,11 @@ pub const BATCH_EVENTS: usize = 1000;
 pub const DATA_BYTES: usize = 256 * 1024;
 /// Deepest nesting of `data`.
 pub const DATA_DEPTH: usize = 100;
+/// Values that the variables of a GraphQL document may have, those within others counted, too …
+pub const VARIABLE_VALUES: usize = 1000;
+/// … and those of a document that only changes something: one event's `data` fits, whose shortest values take
+/// two bytes each.
+pub const MUTATION_VALUES: usize = DATA_BYTES / 2 + VARIABLE_VALUES;
 /// Longest target URL, in characters, before parsing (contract 8.1).
 pub const URL_CHARS: usize = 2048;
 /// Most endpoint ids that a publish may name.
@@ -35,6 +40,8 @@ pub const SUBSCRIPTIONS: usize = 64;
 pub const ENDPOINTS: usize = 50;
 /// Encryption keys of an endpoint unless the setting says otherwise.
 pub const KEYS: usize = 20;
+/// API keys of an organization unless the setting says otherwise.
+pub const API_KEYS: usize = 100;
 
 /// Longest time that a replaced signing secret goes on signing.
 pub const GRACE_PERIOD_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -109,10 +116,24 @@ pub const STATISTICS_SPAN: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const CONNECTIONS: usize = 32_768;
 /// Connections that watch at once; one more is refused.
 pub const LIVE_CONNECTIONS: usize = 16_384;
+/// Those of one organization among them.
+pub const LIVE_CONNECTIONS_EACH: usize = LIVE_CONNECTIONS / 8;
+/// WebSockets beside them whose clients have yet to say who they are.
+pub const LIVE_STRANGERS: usize = 1024;
 /// Operations that one WebSocket runs at once.
 pub const LIVE_OPERATIONS: usize = 100;
 /// Largest message that a WebSocket takes, in bytes.
 pub const SOCKET_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Bytes of request bodies that come in more than one piece, all that are read or worked on together; one more
+/// piece is refused.
+pub const BODIES_BYTES: usize = 256 * 1024 * 1024;
+/// Those of one organization among them.
+pub const BODIES_BYTES_EACH: usize = BODIES_BYTES / 8;
+/// Look-ups of keys that were not found before, at once …
+pub const KEY_LOOKUPS: usize = 16;
+/// … and those that wait for their turn; one more is refused.
+pub const KEY_LOOKUPS_WAITING: usize = 1024;
 
 /// Largest part of a receiver's answer that is read, in bytes.
 pub const ANSWER_BYTES: usize = 64 * 1024;
@@ -129,6 +150,8 @@ const _: () = assert!(STATISTICS_SPAN.as_secs() < TALLIES_KEPT.as_secs());
 const _: () = assert!(PAGE <= PAGE_MAX);
 // Those who watch leave as many for those who ask.
 const _: () = assert!(2 * LIVE_CONNECTIONS <= CONNECTIONS);
+const _: () = assert!(LIVE_STRANGERS < LIVE_CONNECTIONS_EACH);
+const _: () = assert!(8 * BODY_BYTES <= BODIES_BYTES_EACH && 8 * BATCH_BODY_BYTES <= BODIES_BYTES);
 const _: () = assert!(WINDOW <= WINDOW_MAX && WINDOW_MAX <= LANE_QUEUE);
 const _: () = assert!(WINDOW_MAX + CLAIMED_AHEAD < ENDPOINT_MAILBOX);
 const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);

@@ -367,11 +367,13 @@ pub trait Organizations: Send + Sync {
 /// API keys in the rows.
 #[async_trait]
 pub trait ApiKeys: Send + Sync {
-    /// Adds an API key under the hash it is found by; a platform's key has no entry.
+    /// Adds an API key under the hash it is found by, unless its organization has `most` already; a platform's
+    /// key is not counted and has no entry.
     async fn insert_api_key(
         &self,
         key: &ApiKey,
         hash: &str,
+        most: usize,
         entry: Option<AuditEntry>,
     ) -> Result<()>;
     /// The key stored under `hash`, and whether its organization is frozen.

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::event::{Catalogue, Publication, SESSION_TRIGGER, judge_targets};
 use crate::id::{EndpointId, EventId, OrganizationId, PrivacyRequestId, SessionId};
 use crate::limits::TRIES;
+use crate::payload::Payload;
 use crate::time::Timestamp;
 
 /// The type that replaces an event which never arrived. It tells nothing of the person, so that a
@@ -224,7 +225,7 @@ impl Owed {
             trigger_id: withdrawal.session_id.to_string(),
             session_id: Some(withdrawal.session_id.clone()),
             contract_version: 1,
-            data: data.to_string(),
+            data: Payload::new(data.to_string()),
             targets: withdrawal.targets.clone(),
             idempotency_key: None,
         })
@@ -304,7 +305,7 @@ mod tests {
         ] {
             let owed = Owed { withdrawal: withdrawal(outcome, nfc, liveness), terminal: terminal.map(Into::into) };
             let publication = owed.publication(&Catalogue::default()).expect("the type is known");
-            let data: serde_json::Value = serde_json::from_str(&publication.data).expect("JSON");
+            let data: serde_json::Value = serde_json::from_str(publication.data.expose()).expect("JSON");
             assert_eq!(data, serde_json::json!({
                 "outcome": "not_verified", "reason": reason,
                 "nfc_tries_used": nfc, "liveness_tries_used": liveness,

@@ -1,4 +1,5 @@
-//! A document that asks for more than the bounds allow is not run, and every refusal is short and has a code.
+//! A document that asks for more than the bounds allow is not run, and every refusal is short, has a code, and
+//! repeats no value of a variable. What follows a zero byte is the variables, as JSON.
 
 #![no_main]
 
@@ -6,7 +7,7 @@ use std::sync::LazyLock;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
-use async_graphql::{Request, Value};
+use async_graphql::{Request, Response, Value, Variables};
 use hookseal_graphql::Schema;
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +15,9 @@ use libfuzzer_sys::fuzz_target;
 const SELECTIONS: usize = 2000;
 /// Deepest that selections stand within each other, fragments followed.
 const DEPTH: usize = 20;
+
+/// What every text in a variable begins with: a value that is repeated shows it.
+const CANARY: &str = "canary-4711 ";
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| hookseal_graphql::bounded().finish());
 
@@ -43,8 +47,28 @@ fn within(
     })
 }
 
-fuzz_target!(|query: &str| {
-    let response = futures_executor::block_on(SCHEMA.execute(Request::new(query)));
+fn marked(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => text.insert_str(0, CANARY),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(marked),
+        serde_json::Value::Object(members) => members.values_mut().for_each(marked),
+        _ => {}
+    }
+}
+
+fn answer(query: &str, variables: &serde_json::Value) -> Response {
+    let variables = Variables::from_json(variables.clone());
+    futures_executor::block_on(SCHEMA.execute(Request::new(query).variables(variables)))
+}
+
+fuzz_target!(|input: &str| {
+    let (query, variables) = input.split_once('\0').unwrap_or((input, "{}"));
+    let mut variables = serde_json::from_str(variables).unwrap_or_default();
+    let response = answer(query, &variables);
+    marked(&mut variables);
+    for error in &answer(query, &variables).errors {
+        assert!(!error.message.contains(CANARY), "{}", error.message);
+    }
     let ran =
         response.data != Value::Null || response.errors.iter().any(|error| !error.path.is_empty());
     if ran {

@@ -14,6 +14,7 @@ use async_graphql::parser::types::{
     Directive, ExecutableDocument, OperationType, Selection, SelectionSet,
 };
 use async_graphql::{Name, Positioned, Request, Response, ServerError, ServerResult, Value};
+use hookseal_core::limits::{MUTATION_VALUES, VARIABLE_VALUES};
 
 /// Longest document, in bytes.
 pub(crate) const DOCUMENT_BYTES: usize = 32 * 1024;
@@ -31,8 +32,10 @@ const TYPES_WITHIN: usize = 1;
 const DIRECTIVES: usize = 5;
 /// Most fragments of a document.
 const FRAGMENTS: usize = 100;
-/// Most variables, declared or given.
+/// Most variables, declared or given; `core`'s limits say how much may be in them.
 const VARIABLES: usize = 100;
+/// Bytes of a text that count as one value.
+const TEXT_BYTES: usize = 64;
 /// Most errors that are told of one document.
 const ERRORS: usize = 20;
 /// Longest message of an error, in characters: those of the library repeat what was sent.
@@ -70,7 +73,10 @@ impl Extension for Hardening {
     ) -> ServerResult<Request> {
         at_most(DOCUMENT_BYTES, request.query.len(), "bytes")?;
         at_most(VARIABLES, request.variables.len(), "variables")?;
-        judge(request.parsed_query().map_err(unparsed)?)?;
+        let document = request.parsed_query().map_err(unparsed)?;
+        judge(document)?;
+        let most = values_of(document);
+        at_most(most, counted(request.variables.iter(), most, 0), "values in variables")?;
         next.run(context, request).await
     }
 }
@@ -103,6 +109,43 @@ fn judge(document: &ExecutableDocument) -> ServerResult<()> {
     at_most(FIELDS, whole.widest, "fields side by side")?;
     at_most(INTROSPECTIONS, whole.introspections, "questions for the schema")?;
     at_most(TYPES_WITHIN, whole.types_within, "list of a type within a type")
+}
+
+/// Most values that the variables of a document may have.
+fn values_of(document: &ExecutableDocument) -> usize {
+    let mut operations = document.operations.iter();
+    let only_changes = operations.all(|(_, it)| it.node.ty == OperationType::Mutation);
+    if only_changes { MUTATION_VALUES } else { VARIABLE_VALUES }
+}
+
+/// `found` and the values that `members` have in them; no further than is too much. A text counts as one for
+/// each so many bytes of it, and so does a name.
+fn counted<'a>(
+    members: impl Iterator<Item = (&'a Name, &'a Value)>,
+    most: usize,
+    mut found: usize,
+) -> usize {
+    for (name, value) in members {
+        found = counted_in(value, most, found + name.len() / TEXT_BYTES);
+        if found > most {
+            break;
+        }
+    }
+    found
+}
+
+fn counted_in(value: &Value, most: usize, found: usize) -> usize {
+    let found = found + 1;
+    match value {
+        Value::String(text) => found + text.len() / TEXT_BYTES,
+        Value::List(items) => items.iter().fold(found, |found, item| {
+            if found > most { found } else { counted_in(item, most, found) }
+        }),
+        Value::Object(members) => counted(members.iter(), most, found),
+        Value::Null | Value::Number(_) | Value::Boolean(_) | Value::Binary(_) | Value::Enum(_) => {
+            found
+        }
+    }
 }
 
 /// How much a selection set asks for, its fragments included.
@@ -216,27 +259,55 @@ fn unparsed(mut error: ServerError) -> ServerError {
     error
 }
 
-/// Errors of the library as ours are: each with a code, none long, and of a refusal not too many.
+/// Errors of the library as ours are: each with a code, none long, none with a value, and of a refusal not too
+/// many.
 fn told(mut response: Response) -> Response {
     if response.data == Value::Null {
         response.errors.truncate(ERRORS);
     }
     for error in &mut response.errors {
-        if let Some((end, _)) = error.message.char_indices().nth(MESSAGE_CHARS) {
-            error.message.truncate(end);
-            error.message.push('…');
-        }
         let extensions = error.extensions.get_or_insert_default();
         if extensions.get("code").is_none() {
             extensions.set("code", "BAD_REQUEST");
+            error.message = without_value(&error.message);
+        }
+        if let Some((end, _)) = error.message.char_indices().nth(MESSAGE_CHARS) {
+            error.message.truncate(end);
+            error.message.push('…');
         }
     }
     response
 }
 
+/// Keeps of a message of the library what tells the rule: a value that is repeated may be a private key. What
+/// it begins with says where a value may stand; within the value anything may.
+fn without_value(message: &str) -> String {
+    let until = |end: &str| message.split(end).next().unwrap_or_default().to_owned();
+    if let Some((kind, fault)) = message.split_once("\": ")
+        && kind.starts_with("Failed to parse ")
+    {
+        let rule = match fault.rsplit_once("expected ") {
+            Some((_, expected)) if fault.starts_with("invalid ") => format!("expected {expected}"),
+            _ if fault.starts_with("the value length is ") => fault.to_owned(),
+            _ if fault.starts_with("Only ") => fault.to_owned(),
+            Some(_) | None => "expected another value".to_owned(),
+        };
+        return format!("{kind}\": {rule}");
+    }
+    if message.starts_with("Expected input type ") {
+        return until(", found ");
+    }
+    if message.starts_with("Unknown operation ") {
+        return until(" named ");
+    }
+    // An enumeration's; all that stands before is the schema's or a name.
+    until(" the value \"")
+}
+
 #[cfg(test)]
 mod tests {
     use async_graphql::parser::parse_query;
+    use hookseal_core::limits::DATA_BYTES;
 
     use super::*;
 
@@ -245,6 +316,63 @@ mod tests {
             |n| format!("fragment F{n} on Q {{ {} }}", format!("...F{} ", n + 1).repeat(width));
         let all: String = (0..count).map(fragment).collect();
         format!("{{ ...F0 }} {all} fragment F{count} on Q {{ a }}")
+    }
+
+    #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn a_message_of_the_library_tells_the_rule_and_never_the_value() {
+        let whole = |message: &'static str| (message, message);
+        for (message, told_as) in [
+            (r#"Failed to parse "JSON": invalid type: string "s3cret", expected a map"#,
+             r#"Failed to parse "JSON": expected a map"#),
+            (r#"Failed to parse "JSON": invalid type: string "s3cret, expected \" s3cret", expected a map (occurred while parsing "NewEncryptionKeyInput")"#,
+             r#"Failed to parse "JSON": expected a map (occurred while parsing "NewEncryptionKeyInput")"#),
+            (r#"Failed to parse "DeliveryStatus": Enumeration type does not contain value "expected s3cret"."#,
+             r#"Failed to parse "DeliveryStatus": expected another value"#),
+            (r#"Expected input type "String", found {s3cret: ", found s3cret"}."#,
+             r#"Expected input type "String""#),
+            (r#"Expected input type "ID", found "s3cret" (occurred while parsing "X")."#,
+             r#"Expected input type "ID""#),
+            (r#"Invalid value for argument "status", enumeration type "DeliveryStatus" does not contain the value "s3cret the value \"s3cret""#,
+             r#"Invalid value for argument "status", enumeration type "DeliveryStatus" does not contain"#),
+            (r#"Unknown operation named "s3cret""#,
+             "Unknown operation"),
+            whole(r#"Failed to parse "[String!]": the value length is 101, must be less than or equal to 100 (occurred while parsing "NewEndpointInput")"#),
+            whole(r#"Failed to parse "Int": Only integers from -2147483648 to 2147483647 are accepted."#),
+            whole(r#"Invalid value for argument "input.url", expected type "String""#),
+            whole(r#"Variable "$a" is not defined"#),
+        ] {
+            let error = ServerError::new(message, None);
+            let response = told(Response::from_errors(vec![error]));
+            assert_eq!(response.errors[0].message, told_as);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip] // the columns carry the meaning
+    fn values_are_counted_within_each_other_and_many_of_them_for_a_mutation_only() {
+        let zeros = |count: usize| Value::List(vec![Value::from(0); count]);
+        let within = |value: Value| Value::List(vec![value]);
+        let named = |name: &str, value: Value| Value::Object([(Name::new(name), value)].into_iter().collect());
+        let text = |bytes: usize| Value::from("t".repeat(bytes));
+        let event = zeros(DATA_BYTES / 2);
+        for (document, value, fits) in [
+            ("{ a }",                         zeros(VARIABLE_VALUES - 1),                 true),
+            ("{ a }",                         zeros(VARIABLE_VALUES),                     false),
+            ("{ a }",                         within(zeros(VARIABLE_VALUES - 1)),         false),
+            ("{ a }",                         named("n", zeros(VARIABLE_VALUES - 1)),     false),
+            ("{ a }",                         text(TEXT_BYTES * (VARIABLE_VALUES - 1)),   true),
+            ("{ a }",                         text(TEXT_BYTES * VARIABLE_VALUES),         false),
+            ("{ a }",                         named(&"n".repeat(TEXT_BYTES * VARIABLE_VALUES), zeros(0)), false),
+            ("subscription { a }",            zeros(VARIABLE_VALUES),                     false),
+            ("mutation { a }",                event.clone(),                              true),
+            ("mutation A { a } query B { a }", event,                                     false),
+            ("mutation { a }",                zeros(MUTATION_VALUES),                     false),
+        ] {
+            let most = values_of(&parse_query(document).expect("it can be parsed"));
+            let found = counted([(&Name::new("v"), &value)].into_iter(), most, 0);
+            assert_eq!(found <= most, fits, "{document}: {found} of {most}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! token, as bearer or in a cookie.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,12 +12,15 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use hookseal_core::access::Caller;
+use hookseal_core::budget::Budget;
 use hookseal_core::error::{Error, Result};
+use hookseal_core::limits::{KEY_LOOKUPS, KEY_LOOKUPS_WAITING};
 use hookseal_core::ports::{Rights, Secret};
 use hookseal_core::time::Timestamp;
 use lru::LruCache;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::Api;
@@ -36,12 +40,20 @@ pub struct KnownKeys {
     found: Mutex<LruCache<String, (Instant, Caller)>>,
     /// Raised whenever all are forgotten: what was asked before says nothing after.
     generation: AtomicU64,
+    /// Turns to look for keys that were not found lately: whoever guesses takes the rows from nobody.
+    turns: Semaphore,
+    waiting: Arc<Budget>,
 }
 
 impl Default for KnownKeys {
     fn default() -> Self {
         let remembered = NonZeroUsize::new(REMEMBERED).expect("the bound is not zero");
-        Self { found: Mutex::new(LruCache::new(remembered)), generation: AtomicU64::new(0) }
+        Self {
+            found: Mutex::new(LruCache::new(remembered)),
+            generation: AtomicU64::new(0),
+            turns: Semaphore::new(KEY_LOOKUPS),
+            waiting: Budget::new(KEY_LOOKUPS_WAITING),
+        }
     }
 }
 
@@ -50,6 +62,23 @@ impl KnownKeys {
         let mut keys = self.found.lock();
         let (found_at, caller) = keys.get(hash)?;
         (found_at.elapsed() < BELIEVED).then(|| caller.clone())
+    }
+
+    /// Waits for a turn to look for a key; one that was found lately needs none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when too many wait.
+    async fn turn(&self, hash: &str) -> Result<Option<SemaphorePermit<'_>>> {
+        if self.found.lock().contains(hash) {
+            return Ok(None);
+        }
+        let _waits = self.waiting.take(1).ok_or_else(|| Error::full("the look-up of keys"))?;
+        // It is never closed.
+        Ok(self.turns.acquire().await.ok())
+    }
+
+    fn forget(&self, hash: &str) {
+        self.found.lock().pop(hash);
     }
 
     fn generation(&self) -> u64 {
@@ -142,10 +171,20 @@ impl Api {
         if let Some(caller) = self.known_keys.find(&hash) {
             return Ok(caller);
         }
+        let _turn = self.known_keys.turn(&hash).await?;
+        // Another request with it may have come first.
+        if let Some(caller) = self.known_keys.find(&hash) {
+            return Ok(caller);
+        }
         let asked = self.known_keys.generation();
-        let caller = self.admin.authenticate(&hash).await?;
-        self.known_keys.remember(hash, caller.clone(), asked);
-        Ok(caller)
+        let found = self.admin.authenticate(&hash).await;
+        match &found {
+            Ok(caller) => self.known_keys.remember(hash, caller.clone(), asked),
+            // That the rows are away says nothing of the key.
+            Err(Error::Unavailable { .. } | Error::Broken { .. }) => {}
+            Err(_) => self.known_keys.forget(&hash),
+        }
+        found
     }
 }
 
@@ -228,4 +267,32 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
 fn after_bearer(value: &str) -> Option<&str> {
     let key = value.strip_prefix("Bearer ")?.trim();
     (!key.is_empty()).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_guesses_keys_waits_and_known_keys_do_not() {
+        let known = KnownKeys::default();
+        known.remember("known".to_owned(), Caller::Platform, known.generation());
+        let mut guesses: Vec<_> =
+            (0..KEY_LOOKUPS + KEY_LOOKUPS_WAITING).map(|_| Box::pin(known.turn("guess"))).collect();
+        let turns: Vec<_> = guesses.iter_mut().filter_map(|guess| guess.now_or_never()).collect();
+        assert_eq!(turns.len(), KEY_LOOKUPS);
+        assert!(turns.iter().all(|turn| matches!(turn, Ok(Some(_)))));
+        assert!(matches!(known.turn("guess").await, Err(Error::Unavailable { .. })));
+        assert!(matches!(known.turn("known").await, Ok(None)));
+        // One that is known no longer waits like all others.
+        known.forget("known");
+        assert!(matches!(known.turn("known").await, Err(Error::Unavailable { .. })));
+        drop(turns);
+        let last = guesses.pop();
+        drop(guesses);
+        let last = last.expect("there were many").await;
+        assert!(matches!(last, Ok(Some(_))));
+    }
 }

@@ -2,15 +2,19 @@
 //! by its value, since a value may be a payload or a private key.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest};
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use hookseal_core::access::Caller;
+use hookseal_core::commons::{Commons, Portion};
 use hookseal_core::error::Error;
+use hookseal_core::id::OrganizationId;
 use hookseal_core::limits::BATCH_EVENTS;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -30,6 +34,7 @@ pub(super) struct Body<const LIMIT: usize> {
     pub(super) caller: Caller,
     bytes: Bytes,
     is_json: bool,
+    _held: Option<Portion>,
 }
 
 impl<const LIMIT: usize> FromRequest for Body<LIMIT> {
@@ -47,27 +52,59 @@ impl<const LIMIT: usize> FromRequest for Body<LIMIT> {
             if announced.is_some_and(|length| length > LIMIT) {
                 return Err(ApiError::too_large(LIMIT));
             }
-            let caller = Api::of(&request).caller(&request).await?;
-            match tokio::time::timeout(ARRIVES_WITHIN, read::<LIMIT>(payload)).await {
-                Ok(bytes) => Ok(Self { caller, bytes: bytes?, is_json }),
-                Err(_) => Err(Fault::SlowBody.into()),
-            }
+            let api = Api::of(&request);
+            let caller = api.caller(&request).await?;
+            let reading = read::<LIMIT>(payload, &api.bodies, caller.organization());
+            let read = tokio::time::timeout(ARRIVES_WITHIN, reading).await;
+            let (bytes, _held) = read.map_err(|_| Fault::SlowBody)??;
+            Ok(Self { caller, bytes, is_json, _held })
         })
     }
 }
 
-async fn read<const LIMIT: usize>(mut payload: Payload) -> Result<Bytes, ApiError> {
-    let mut bytes = BytesMut::new();
+/// Reads a body, and holds its part of what all bodies may take: as it arrives, so that one that is only announced
+/// takes nothing from others.
+async fn read<const LIMIT: usize>(
+    mut payload: Payload,
+    bodies: &Arc<Commons>,
+    holder: Option<&OrganizationId>,
+) -> Result<(Bytes, Option<Portion>), ApiError> {
+    let within =
+        |length: usize| if length > LIMIT { Err(ApiError::too_large(LIMIT)) } else { Ok(()) };
+    let full = || Error::full("the memory for bodies");
+    let Some(first) = next(&mut payload).await? else { return Ok((Bytes::new(), None)) };
+    within(first.len())?;
+    // Most come whole: nothing is copied, and nothing kept that the connection does not hold anyway.
+    let mut seen = payload.next().now_or_never();
+    if matches!(seen, Some(None)) {
+        return Ok((first, None));
+    }
+    let mut held = bodies.take(holder, first.len()).ok_or_else(full)?;
+    let mut bytes = BytesMut::from(first);
     loop {
-        let next = tokio::time::timeout(GOES_ON_WITHIN, payload.next()).await;
-        let Some(chunk) = next.map_err(|_| Fault::SlowBody)? else { break };
-        let chunk = chunk.map_err(|_| Error::invalid("body", "a whole body"))?;
-        if bytes.len() + chunk.len() > LIMIT {
-            return Err(ApiError::too_large(LIMIT));
+        let chunk = match seen.take() {
+            Some(chunk) => whole(chunk)?,
+            None => next(&mut payload).await?,
+        };
+        let Some(chunk) = chunk else { break };
+        within(bytes.len() + chunk.len())?;
+        if !held.grow(chunk.len()) {
+            return Err(full().into());
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes.freeze())
+    Ok((bytes.freeze(), Some(held)))
+}
+
+/// The next piece of a body, unless it has ended.
+async fn next(payload: &mut Payload) -> Result<Option<Bytes>, ApiError> {
+    let chunk = tokio::time::timeout(GOES_ON_WITHIN, payload.next()).await;
+    whole(chunk.map_err(|_| Fault::SlowBody)?)
+}
+
+fn whole(chunk: Option<Result<Bytes, PayloadError>>) -> Result<Option<Bytes>, ApiError> {
+    let chunk = chunk.transpose();
+    Ok(chunk.map_err(|_| Error::invalid("body", "a whole body"))?)
 }
 
 /// `application/json` or `application/*+json`, with any parameters.
@@ -253,6 +290,46 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn arriving(chunks: Vec<Bytes>) -> Payload {
+        let chunks = futures_util::stream::iter(chunks.into_iter().map(Ok));
+        Payload::Stream { payload: Box::pin(chunks) }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_whole_is_not_copied_and_takes_nothing() {
+        let bodies = Commons::new(0, 0);
+        let sent = Bytes::from_static(b"{}");
+        let came = read::<2>(arriving(vec![sent.clone()]), &bodies, None).await;
+        let (bytes, held) = came.expect("it fits");
+        assert!(held.is_none());
+        assert_eq!((bytes.as_ptr(), bytes.len()), (sent.as_ptr(), 2));
+        let none = read::<2>(arriving(Vec::new()), &bodies, None).await.expect("empty");
+        assert!(none.0.is_empty() && none.1.is_none());
+    }
+
+    #[tokio::test]
+    async fn bodies_in_pieces_share_what_there_is_and_an_organization_has_a_part() {
+        let bodies = Commons::new(8, 5);
+        let own = OrganizationId::from_row("a");
+        let pieces = |sizes: &[usize]| {
+            arriving(sizes.iter().map(|size| Bytes::from(vec![b'x'; *size])).collect())
+        };
+        let arrive = async |sizes: &[usize], holder| {
+            let read = read::<6>(pieces(sizes), &bodies, holder).await;
+            read.map_err(|error| error.to_string())
+        };
+        let full = Err("The memory for bodies is unavailable.".to_owned());
+        let (bytes, held) = arrive(&[2, 2, 1], Some(&own)).await.expect("as much as one may have");
+        assert_eq!((bytes.len(), bodies.left()), (5, 3));
+        assert_eq!(arrive(&[1, 1], Some(&own)).await.map(drop), full, "no more of this one");
+        assert_eq!(arrive(&[2, 2], None).await.map(drop), full, "no more than there is");
+        assert_eq!(bodies.left(), 3, "what was refused holds nothing");
+        drop(held);
+        assert_eq!(bodies.left(), 8);
+        let large = arrive(&[4, 3], None).await.map(drop);
+        assert_eq!(large, Err("body: expected at most 6 bytes.".to_owned()));
+    }
 
     #[derive(serde::Deserialize)]
     #[allow(dead_code, reason = "only its parsing is tested")]

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hookseal_core::admin::Admin;
+use hookseal_core::commons::Commons;
 use hookseal_core::intake::Intake;
 use hookseal_core::ports::{Clock, Store, Vault};
 use tokio::sync::watch;
@@ -87,6 +88,8 @@ pub struct Api {
     pub readiness: Readiness,
     /// Places of those who watch.
     pub lives: Lives,
+    /// What request bodies may take together, in bytes.
+    pub bodies: Arc<Commons>,
     /// Whether the GraphQL schema may be asked for.
     pub introspection: bool,
     /// Whether this is a developer's daemon.

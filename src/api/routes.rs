@@ -220,7 +220,8 @@ fn dashboards() -> Vec<PathRoutes> {
                 api_keys::create,
                 one::<CreatedApiKey<'_>>("createApiKey", "Make an API key")
                     .by(Keyholder)
-                    .reads::<NewApiKey>(),
+                    .reads::<NewApiKey>()
+                    .conflicts(),
             ),
         on("/v1/auth/api-keys/{api_key_id}")
             .patch(
@@ -277,7 +278,8 @@ fn platform() -> Vec<PathRoutes> {
             platform::create_api_key,
             one::<CreatedApiKey<'_>>("createOrganizationApiKey", "Make an API key")
                 .by(Platform)
-                .reads::<NewApiKey>(),
+                .reads::<NewApiKey>()
+                .conflicts(),
         ),
         on("/v1/platform/cluster").get(
             cluster::status,

@@ -10,6 +10,7 @@ mod serve;
 use clap::{Args, Parser, Subcommand};
 use hookseal_core::admin::Admin;
 use hookseal_core::error::Result;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::app::Foundation;
 use crate::config::Config;
@@ -111,6 +112,7 @@ struct NewKey {
 /// # Errors
 /// Whatever kept it from its job, with the setting or argument named.
 pub fn run(cli: Cli, config: Config) -> Result<()> {
+    forbid_core_dumps();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&config),
         Command::Demo(args) => demo::run(&args),
@@ -140,6 +142,12 @@ pub fn run(cli: Cli, config: Config) -> Result<()> {
             None => organizations::create_platform_key(&config, &new.name),
         },
     }
+}
+
+/// A core would show payloads and keys. Whoever is not let is as he was: the limit can only be lowered.
+fn forbid_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, none);
 }
 
 /// Does something on the rows, beside a running daemon or without one.

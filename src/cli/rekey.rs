@@ -105,9 +105,23 @@ async fn change_master_key(
     Ok(())
 }
 
+/// A daemon that was given its key can't have a later one, and so not the data key that is wrapped by it.
+#[allow(clippy::print_stderr, reason = "it is no part of what the command answers")]
+fn warn_of_given_key() {
+    eprintln!(
+        "warning: the master key is given by a setting, which running daemons do not read again. A daemon that was \
+         started before the master key last changed can't open the new data key: what it delivers waits until it \
+         is started again."
+    );
+}
+
 async fn change_data_key(config: &Config, connections: &Connections) -> Result<()> {
     let clock = AnchoredClock::start();
-    let wrap = Arc::new(MasterWrap::open(master_key(config)?).await?);
+    let master = master_key(config)?;
+    if !master.is_read_again() {
+        warn_of_given_key();
+    }
+    let wrap = Arc::new(MasterWrap::open(master).await?);
     let vault = KeyVault::open(connections, wrap, &clock).await?;
     let progress = |so_far: Moved| println!("{} signing secrets encrypted anew", so_far.moved);
     match rekey_secrets(connections, &vault, &clock, progress).await?.unreadable {

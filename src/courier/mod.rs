@@ -32,7 +32,7 @@ pub use self::resolver::Resolver;
 pub use self::tls::{tls_config, tls_config_with};
 
 use self::dial::{DIAL_TIMEOUT, NoConnection, dialer};
-use self::resolver::{REMEMBERED, RESOLVE_TIMEOUT};
+use self::resolver::{READ_AGAIN_AFTER, REMEMBERED, RESOLVE_TIMEOUT};
 use self::tls::kind_of_handshake;
 
 const USER_AGENT: &str = concat!("Hookseal/", env!("CARGO_PKG_VERSION"));
@@ -50,6 +50,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// How long an address may be in use after its name changed.
 const CHANGES_WITHIN: Duration = Duration::from_secs(75);
 const _: () = assert!(LIFETIME.as_secs() + REMEMBERED.as_secs() <= CHANGES_WITHIN.as_secs());
+const _: () = assert!(LIFETIME.as_secs() + READ_AGAIN_AFTER.as_secs() <= CHANGES_WITHIN.as_secs());
 
 /// What all attempts to one endpoint have in common: where they go, and what signs them. Made once for
 /// each change of its settings.
@@ -97,6 +98,7 @@ pub struct Courier {
     resolver: Arc<Resolver>,
     rules: Arc<TargetRules>,
     timeout: Duration,
+    lifetime: Duration,
 }
 
 impl std::fmt::Debug for Courier {
@@ -122,8 +124,20 @@ impl Courier {
         rules: Arc<TargetRules>,
         timeout: Duration,
     ) -> Rc<Self> {
-        let client = RefCell::new(client(tls.clone(), resolver.clone(), rules.clone()));
-        let courier = Rc::new(Self { client, tls, resolver, rules, timeout });
+        Self::keeping(LIFETIME, tls, resolver, rules, timeout)
+    }
+
+    /// The same, whose connections are kept for as long as `lifetime`.
+    pub fn keeping(
+        lifetime: Duration,
+        tls: Arc<rustls::ClientConfig>,
+        resolver: Arc<Resolver>,
+        rules: Arc<TargetRules>,
+        timeout: Duration,
+    ) -> Rc<Self> {
+        let client = client(lifetime, tls.clone(), resolver.clone(), rules.clone());
+        let client = RefCell::new(client);
+        let courier = Rc::new(Self { client, tls, resolver, rules, timeout, lifetime });
         actix::spawn(renew(Rc::downgrade(&courier)));
         courier
     }
@@ -180,6 +194,7 @@ impl Courier {
             read += match chunk {
                 Ok(chunk) => chunk.len(),
                 Err(fault) if is_end(&fault) => break,
+                Err(fault) if is_no_chunk(&fault) => return Err(ErrorKind::Protocol),
                 Err(_) => return Err(ErrorKind::Reset),
             };
             if read > ANSWER_BYTES {
@@ -197,7 +212,13 @@ fn is_end(fault: &PayloadError) -> bool {
     matches!(fault, PayloadError::Incomplete(Some(cause)) if cause.kind() == ErrorCause::UnexpectedEof)
 }
 
+/// Whether the parser has met what is no chunk.
+fn is_no_chunk(fault: &PayloadError) -> bool {
+    matches!(fault, PayloadError::Incomplete(Some(cause)) if cause.kind() == ErrorCause::InvalidInput)
+}
+
 fn client(
+    lifetime: Duration,
     tls: Arc<rustls::ClientConfig>,
     resolver: Arc<Resolver>,
     rules: Arc<TargetRules>,
@@ -211,7 +232,7 @@ fn client(
         .timeout(RESOLVE_TIMEOUT + DIAL_TIMEOUT * 2)
         .handshake_timeout(HANDSHAKE_TIMEOUT)
         .conn_keep_alive(KEEP_ALIVE)
-        .conn_lifetime(LIFETIME)
+        .conn_lifetime(lifetime)
         // The pool's bound is one queue for all hosts; the endpoints' windows bound instead.
         .limit(0);
     Client::builder()
@@ -225,10 +246,11 @@ fn client(
 /// The pool closes an idle connection only when its host is asked for again. A new client now and
 /// then closes those of hosts that went quiet; attempts in flight keep the old one until they end.
 async fn renew(courier: Weak<Courier>) {
-    loop {
-        tokio::time::sleep(LIFETIME).await;
+    while let Some(lifetime) = courier.upgrade().map(|courier| courier.lifetime) {
+        tokio::time::sleep(lifetime).await;
         let Some(courier) = courier.upgrade() else { return };
-        let renewed = client(courier.tls.clone(), courier.resolver.clone(), courier.rules.clone());
+        let Courier { tls, resolver, rules, .. } = &*courier;
+        let renewed = client(lifetime, tls.clone(), resolver.clone(), rules.clone());
         courier.client.replace(renewed);
     }
 }

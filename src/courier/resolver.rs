@@ -28,7 +28,7 @@ const NEGATIVE_REMEMBERED: Duration = Duration::from_secs(5);
 /// Answers remembered at most.
 const CACHE_ENTRIES: u64 = 4096;
 /// How often the files of the system are read anew.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
+pub(super) const READ_AGAIN_AFTER: Duration = Duration::from_secs(15);
 
 /// The name has no addresses, or nobody said so in time.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +16,12 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
+use crate::private_file;
+
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Largest file that is read, in bytes.
 const FILE_BYTES: u64 = 1024 * 1024;
-/// Mode bits that let anybody at all read a file.
-const OTHERS: u32 = 0o007;
 
 /// Where the certificate and its key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +41,8 @@ struct Pair {
 
 impl Pair {
     fn read(files: &CertificateFiles) -> Result<Self> {
-        let (chain, _) = read("tls_cert_file", &files.chain)?;
-        let (key, mode) = read("tls_key_file", &files.key)?;
-        if mode & OTHERS != 0 {
-            let expected = "a file that others may not read (chmod o-rwx)";
-            return Err(Error::invalid("tls_key_file", expected));
-        }
+        let chain = read("tls_cert_file", &files.chain, |_, _| Ok(()))?;
+        let key = read("tls_key_file", &files.key, private_file::judge)?;
         Ok(Self { chain, key: Zeroizing::new(key) })
     }
 
@@ -71,15 +66,17 @@ impl Pair {
     }
 }
 
-fn read(setting: &str, path: &Path) -> Result<(Vec<u8>, u32)> {
-    let whole = || {
-        let file = File::open(path)?;
-        let mode = file.metadata()?.permissions().mode();
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES).read_to_end(&mut bytes)?;
-        Ok((bytes, mode))
-    };
-    whole().map_err(|_: std::io::Error| Error::invalid(setting, "a readable file"))
+fn read(
+    setting: &str,
+    path: &Path,
+    judge: impl FnOnce(&str, &File) -> Result<()>,
+) -> Result<Vec<u8>> {
+    let unreadable = |_| Error::invalid(setting, "a readable file");
+    let file = File::open(path).map_err(unreadable)?;
+    judge(setting, &file)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
 }
 
 /// What handshakes show at present.

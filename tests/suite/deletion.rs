@@ -168,7 +168,7 @@ async fn requests_are_counted_and_changes_leave_the_count_alone(bench: Bench) {
     };
     let key = fields.create(minter().api_key_id(), organization.clone(), T0).unwrap();
     let made = entry(&organization, Action::ApiKeyCreated);
-    bench.store.insert_api_key(&key, "hash", Some(made)).await.unwrap();
+    bench.store.insert_api_key(&key, "hash", 1, Some(made)).await.unwrap();
     bench.store.count_requests(vec![(key.id.clone(), 7)]).await.unwrap();
     let store = bench.store.clone();
     let rename = move |key| Ok(hookseal_core::access::ApiKey { name: "new".into(), ..key });

@@ -11,14 +11,18 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use hookseal::crypto::vault::{KeySource, KeyWrap as _, MasterWrap};
 use hookseal::demo::receiver::{Behaviour, Receiver};
 use hookseal::store::{Connections, load_data_keys};
+use josekit::jwk::alg::rsa::RsaKeyPair;
+use josekit::jwk::{Jwk, KeyPair as _};
 use sea_orm::{ConnectionTrait as _, Database};
 use serde_json::{Value, json};
 
 use crate::contract::tokens;
 use crate::fleet::postgres::Postgres;
-use crate::support::daemon::{Daemon, Home, PLATFORM_KEY, Tenant, ended};
+use crate::support::daemon::{Caller, Daemon, Home, PLATFORM_KEY, Tenant, ended};
 use crate::support::leavings::{self, CANARY, SECRETS};
 use crate::support::redis::{PASSWORD, Redis};
+use crate::support::rekeying::write_key;
+use crate::support::socket::{Socket, events};
 
 const PRIVATE_MEMBERS: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
 
@@ -118,32 +122,80 @@ fn use_everything(daemon: &Daemon, tenant: &Tenant, needles: &mut Needles) {
     std::thread::sleep(Duration::from_millis(500));
 }
 
-/// A private key sent by mistake is refused at both doors, and must not be kept, logged or echoed either.
+/// A private key sent by mistake is refused at both doors, and must not be kept, logged or echoed either: as what
+/// is asked for, as text, and where something else is asked for.
 fn refuse_private_key(tenant: &Tenant, endpoint: &str, private: &Value, needles: &mut Needles) {
-    let document = "mutation($id: ID!, $jwk: JSON!) { createEncryptionKey(endpointId: $id, input: { \
-                    keyId: \"k\", algorithm: \"RSA-OAEP-256\", keyType: \"RSA\", jwk: $jwk }) \
-                    { result { id } userErrors { code message } } }";
-    let twin = json!({ "query": document, "variables": { "id": endpoint, "jwk": private } });
+    let caller = &tenant.caller;
     let key = json!({
         "key_id": "k", "algorithm": "RSA-OAEP-256", "key_type": "RSA", "jwk": private,
     });
     let path = format!("/v1/webhooks/endpoints/{endpoint}/keys");
-    let by_rest = tenant.caller.post(&path, key.clone());
+    let by_rest = caller.post(&path, key.clone());
     assert_eq!((by_rest.status, by_rest.code().as_str()), (400, "BAD_REQUEST"));
-    let by_graphql = tenant.caller.post("/graphql", twin);
-    assert!(by_graphql.text.contains("BAD_REQUEST"), "{by_graphql:?}");
     // At the wrong place, too: where another object is expected, and in a body that is none.
-    let elsewhere = tenant.caller.post("/v1/webhooks/endpoints", json!({ "url": private }));
+    let elsewhere = caller.post("/v1/webhooks/endpoints", json!({ "url": private }));
     let headers = [("content-type", "application/json")];
-    let torn = tenant.caller.send("POST", &path, &headers, &key.to_string().replace("}}", "}"));
-    for member in PRIVATE_MEMBERS {
-        let secret = private[member].as_str().unwrap();
-        for answer in [&by_rest, &by_graphql, &elsewhere, &torn] {
-            assert!(!answer.text.contains(secret), "{answer:?}");
-        }
-        needles.add(secret);
-        needles.add_bytes(secret);
+    let torn = caller.send("POST", &path, &headers, &key.to_string().replace("}}", "}"));
+    let mut answers = vec![by_rest.text, elsewhere.text, torn.text];
+
+    let pem = pem(private);
+    for given in [private.clone(), json!(private.to_string()), json!(pem)] {
+        answers.extend(refused_by_graphql(caller, endpoint, &given));
     }
+    let lines = pem.lines().filter(|line| line.len() == 64).map(str::to_owned);
+    let members = PRIVATE_MEMBERS.map(|member| private[member].as_str().unwrap().to_owned());
+    for secret in members.iter().cloned().chain(lines.clone()) {
+        for answer in &answers {
+            assert!(!answer.contains(&secret), "{answer}");
+        }
+    }
+    for member in &members {
+        needles.add(member);
+        needles.add_bytes(member);
+    }
+    // What it begins with is public.
+    lines.skip(8).step_by(4).for_each(|line| needles.add(&line));
+}
+
+/// The same key as people have it in files.
+fn pem(private: &Value) -> String {
+    let jwk = Jwk::from_map(private.as_object().unwrap().clone()).unwrap();
+    let pair = RsaKeyPair::from_jwk(&jwk).unwrap();
+    String::from_utf8(pair.to_pem_private_key()).unwrap()
+}
+
+/// What GraphQL answers to `given` for a key, in a variable and within the document, over every transport.
+fn refused_by_graphql(caller: &Caller, endpoint: &str, given: &Value) -> Vec<String> {
+    let document = |declared: &str, jwk: &str| {
+        format!(
+            "mutation{declared} {{ createEncryptionKey(endpointId: \"{endpoint}\", input: {{ keyId: \"k\", \
+             algorithm: \"RSA-OAEP-256\", keyType: \"RSA\", jwk: {jwk} }}) \
+             {{ result {{ id }} userErrors {{ code message }} }} }}"
+        )
+    };
+    let (by_variable, within) = (document("($jwk: JSON!)", "$jwk"), document("", &literal(given)));
+    let variables = json!({ "jwk": given });
+    let mut answers = Vec::new();
+    for (document, variables) in [(&by_variable, &variables), (&within, &json!({}))] {
+        let body = json!({ "query": document, "variables": variables });
+        answers.push(caller.post("/graphql", body).text);
+        let socket = Socket::of(caller);
+        socket.subscribe("k", document, variables.clone());
+        answers.push(socket.hear().to_string());
+    }
+    let events = events(caller, &within);
+    answers.push(events.recv_timeout(Duration::from_secs(20)).unwrap().1.to_string());
+    for answer in &answers {
+        assert!(answer.contains("BAD_REQUEST"), "{answer}");
+    }
+    answers
+}
+
+/// A value as a document spells it.
+fn literal(value: &Value) -> String {
+    let Value::Object(members) = value else { return value.to_string() };
+    let members = members.iter().map(|(name, value)| format!("{name}: {value}"));
+    format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
 }
 
 #[test]
@@ -166,13 +218,23 @@ fn payloads_secrets_and_keys_are_nowhere_in_the_clear() {
     assert!(!holding(home.path(), &[tenant.organization.into_bytes()]).is_empty());
 }
 
+#[test]
+fn a_daemon_leaves_no_core() {
+    let home = Home::new(&[]);
+    let daemon = home.start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let words: Vec<_> = core.split_whitespace().collect();
+    assert_eq!(words[4..], ["0", "0", "bytes"], "{core}");
+}
+
 /// A master key, and the file that holds it.
 fn master_key(directory: &Path, name: &str, needles: &mut Needles) -> String {
     let text = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     needles.add(&text);
     needles.add_bytes(&text);
     let path = directory.join(name);
-    std::fs::write(&path, text).unwrap();
+    write_key(&path, &text);
     path.to_str().unwrap().to_owned()
 }
 

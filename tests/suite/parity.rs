@@ -329,6 +329,7 @@ fn what_one_refuses_the_other_refuses_with_the_same_code() {
     let home = Home::new(&[
         ("HOOKSEAL_SESSION_SECRET", SECRET),
         ("HOOKSEAL_ENDPOINTS_PER_ORGANIZATION", "2"),
+        ("HOOKSEAL_API_KEYS_PER_ORGANIZATION", "2"),
     ]);
     let daemon = home.start();
     let doors = Doors::of(&daemon);
@@ -369,6 +370,8 @@ fn what_one_refuses_the_other_refuses_with_the_same_code() {
         ("unknown delivery",    (post("/v1/webhooks/deliveries/whd_x/retry", json!({})), ask(caller, by_id("retryDelivery", "whd_x")))),
         ("payload gone",        (post(&format!("/v1/webhooks/deliveries/{delivery}/retry"), json!({})), ask(caller, by_id("retryDelivery", delivery)))),
         ("key manages keys",    (caller.get("/v1/auth/api-keys"), ask(caller, "{ apiKeys { nodes { id } } }".into()))),
+        ("too many api keys",   (doors.admin.post("/v1/auth/api-keys", json!({ "name": "n", "permissions": ["webhooks:read"] })),
+                                 ask(&doors.admin, format!("mutation {{ createApiKey(input: {{ name: \"n\", permissions: [\"webhooks:read\"] }}) {{ result {{ key }} {ERRORS} }} }}")))),
         ("unknown api key",     (doors.admin.send("DELETE", "/v1/auth/api-keys/x", &[], ""), ask(&doors.admin, by_id("deleteApiKey", "x")))),
         ("key on platform",     (caller.get("/v1/platform/organizations"), ask(caller, "{ organizations { nodes { id } } }".into()))),
         ("organization exists", (platform.post("/v1/platform/organizations", json!({ "name": "n", "id": doors.tenant.organization })),

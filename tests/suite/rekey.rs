@@ -19,7 +19,9 @@ use serde_json::json;
 
 use crate::support::daemon::{Caller, Ended, Home, ended, wait};
 use crate::support::databases::{Bench, new_postgres_database};
-use crate::support::rekeying::{data_keys, endpoint_rows, master_key, rekey_under_load, reveal};
+use crate::support::rekeying::{
+    data_keys, endpoint_rows, master_key, rekey_under_load, reveal, write_key,
+};
 use crate::support::rows::{LOCKED, T0, entry};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -58,7 +60,7 @@ fn a_master_key_is_given_in_one_of_three_ways_and_changed_in_three() {
     let files = tempfile::tempdir().unwrap();
     let file = |byte: u8| {
         let path = files.path().join(byte.to_string());
-        std::fs::write(&path, master_key(byte)).unwrap();
+        write_key(&path, &master_key(byte));
         path.to_str().unwrap().to_owned()
     };
     let with = |name: &str, value: &str| {
@@ -92,6 +94,16 @@ fn a_master_key_is_given_in_one_of_three_ways_and_changed_in_three() {
         &["--new-key-command", &printing(4)],
     );
     opens(&mut with("HOOKSEAL_MASTER_KEY_COMMAND", &printing(4))).unwrap();
+    // Running daemons would not read a key again that was given them.
+    for (name, value, warned) in [
+        ("HOOKSEAL_MASTER_KEY", master_key(4), true),
+        ("HOOKSEAL_MASTER_KEY_FILE", file(4), false),
+        ("HOOKSEAL_MASTER_KEY_COMMAND", printing(4), false),
+    ] {
+        let ended = ended(with(name, &value).args(["rekey", "--data"]));
+        assert!(ended.success, "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("warning: the master key is given"), warned, "{name}");
+    }
 
     #[rustfmt::skip] // the columns carry the meaning
     let refused: [(&str, &str, &[&str], &str); 8] = [

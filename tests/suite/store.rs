@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use hookseal_core::access::{ApiKeyFields, Organization};
+use hookseal_core::access::{ApiKey, ApiKeyFields, Organization};
 use hookseal_core::audit::Action;
 use hookseal_core::delivery::{Attempt, Claim, ClaimToken, Delivery, FailureReason, Status};
 use hookseal_core::error::{Conflict, Error};
@@ -652,16 +652,20 @@ async fn a_replaced_secret_is_forgotten_when_its_period_ended(bench: Bench) {
     assert_eq!(row.signing_secret, "");
 }
 
-async fn api_keys_are_found_by_their_hash(bench: Bench) {
-    let organization = bench.organization().await;
+fn api_key(organization: &OrganizationId) -> ApiKey {
     let fields = ApiKeyFields {
         name: "ci".into(),
         permissions: vec!["webhooks:read".into()],
         metadata: Default::default(),
     };
-    let key = fields.create(minter().api_key_id(), organization.clone(), T0).unwrap();
+    fields.create(minter().api_key_id(), organization.clone(), T0).unwrap()
+}
+
+async fn api_keys_are_found_by_their_hash(bench: Bench) {
+    let organization = bench.organization().await;
+    let key = api_key(&organization);
     let entry = entry(&organization, Action::ApiKeyCreated);
-    bench.store.insert_api_key(&key, "hash", Some(entry)).await.unwrap();
+    bench.store.insert_api_key(&key, "hash", 1, Some(entry)).await.unwrap();
     assert_eq!(bench.store.api_key("hash").await.unwrap(), Some((key.clone(), false)));
     assert_eq!(bench.store.api_key("other").await.unwrap(), None);
     assert!(!bench.store.has_platform_key().await.unwrap());
@@ -679,6 +683,14 @@ async fn quotas_hold(bench: Bench) {
     bench.register(&organization, &key(&endpoint.id, "a"), 1).await.unwrap();
     let refused = bench.register(&organization, &key(&endpoint.id, "b"), 1).await;
     assert!(matches!(refused, Err(Error::Conflict(Conflict::TooManyKeys))));
+    let made = entry(&organization, Action::ApiKeyCreated);
+    bench.store.insert_api_key(&api_key(&organization), "hash", 1, Some(made)).await.unwrap();
+    let made = entry(&organization, Action::ApiKeyCreated);
+    let refused = bench.store.insert_api_key(&api_key(&organization), "other", 1, Some(made)).await;
+    assert!(matches!(refused, Err(Error::Conflict(Conflict::TooManyApiKeys))));
+    let elsewhere = bench.organization().await;
+    let made = entry(&elsewhere, Action::ApiKeyCreated);
+    bench.store.insert_api_key(&api_key(&elsewhere), "third", 1, Some(made)).await.unwrap();
     let same = bench.store.organization(&organization).await.unwrap().unwrap();
     let refused = bench
         .store

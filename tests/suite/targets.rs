@@ -4,9 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use hookseal::courier::{Address, Courier, Resolver, tls_config_with};
 use hookseal::demo::receiver::Keys;
+use hookseal_core::event::Event;
+use hookseal_core::outcome::{ErrorKind, Outcome};
+use hookseal_core::ports::Secret;
+use hookseal_core::target::{Network, TargetRules};
 use hookseal_entity::endpoint;
 use rustls::ServerConfig;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, TransactionTrait};
@@ -15,8 +21,10 @@ use serde_json::{Value, json};
 use crate::support::certificates::Authority;
 use crate::support::daemon::{Caller, Home, Tenant, ended, wait};
 use crate::support::names::{NameServer, Said, Zone};
-use crate::support::namespace::alone;
-use crate::support::tcp_server::{answer, over_tls};
+use crate::support::namespace::{alone, sent};
+use crate::support::rows::{T0, delivery, minter};
+use crate::support::socket::Socket;
+use crate::support::tcp_server::{Reaction, Server, answer, over_tls, read_request};
 
 const SOON: Duration = Duration::from_secs(30);
 /// Longest that a name may be waited for, and room for a busy machine.
@@ -247,8 +255,28 @@ fn no_url_reaches_what_is_not_public() {
             platform: daemon.platform(),
             ..tenant
         };
-        tenant.publish("vs_1", json!({}));
-        tenant.settle(SOON);
+        // All that is asked for goes over one connection, so that whatever else is sent is the daemon's.
+        let socket = Socket::of(&tenant.platform);
+        let organization = json!(tenant.organization);
+        let watch = "subscription($o: ID) { deliveryChanged(organizationId: $o, filter: { changes: [SETTLED] }) \
+                     { change } }";
+        socket.subscribe("watch", watch, json!({ "o": organization }));
+        let publish = "mutation($o: ID!) { publishEvent(input: { organizationId: $o, type: \
+                       \"verification.session.failed\", triggerType: \"verification_session\", \
+                       triggerId: \"vs_1\", data: {} }) { result { id } userErrors { code } } }";
+        std::thread::sleep(Duration::from_millis(200));
+        let (before, said_before) = (sent(), names.said());
+        socket.subscribe("publish", publish, json!({ "o": organization }));
+        let mut settled = 0;
+        while settled < endpoints.len() {
+            let message = socket.hear();
+            settled += usize::from(message["id"] == "watch");
+            assert_eq!(message["payload"]["errors"], Value::Null, "{message}");
+        }
+        assert_eq!(sent().connections, before.connections, "to whatever port");
+        wait(SOON, "as many datagrams as questions and answers", || {
+            sent().datagrams - before.datagrams == 2 * (names.said() - said_before)
+        });
         let ends = ends(&tenant);
         assert_eq!(ends.len(), endpoints.len());
         for (endpoint, url) in &endpoints {
@@ -319,6 +347,56 @@ fn a_name_that_changed_is_judged_again_however_long_it_was_to_be_remembered() {
             assert_eq!(world.called(), ["1.1.1.1"]);
         },
     );
+}
+
+/// A server that keeps its connections and takes everything.
+fn keeping() -> Reaction {
+    Box::new(|wire| {
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        while read_request(wire) && wire.write_all(answer).and_then(|()| wire.flush()).is_ok() {}
+    })
+}
+
+#[test]
+fn a_kept_connection_is_judged_again_once_its_life_is_over() {
+    const LIFETIME: Duration = Duration::from_secs(1);
+    let authority = Authority::new();
+    let server = authority.server(&["flip.names.example"], |_| {});
+    let server = Server::start(over_tls(server, keeping()));
+    let names = NameServer::start(zone([("flip.names.example", &["127.0.0.1", "10.0.0.1"][..])]));
+    let opened = Network::parse("127.0.0.0/8").unwrap();
+    let rules = Arc::new(TargetRules { development: false, allowed: vec![opened] });
+    let directory = tempfile::tempdir().unwrap();
+    let tls = tls_config_with(authority.file_in(directory.path()).as_ref()).unwrap();
+    let event = Event {
+        id: minter().event(T0),
+        organization_id: minter().organization(),
+        event_type: "verification.session.expired".into(),
+        trigger_type: "verification_session".into(),
+        trigger_id: "vs_1".into(),
+        created_at: T0,
+    };
+    let delivery = delivery(&event, &minter().endpoint());
+    let url = format!("https://flip.names.example:{}/in", server.port);
+    let address = Address::new(&rules, &url, Secret::new("secret"));
+    let (begun, mut before) = (Instant::now(), 0);
+    let last = actix_web::rt::System::new().block_on(async {
+        let resolver = Resolver::new(vec![names.address]);
+        let courier = Courier::keeping(LIFETIME, tls, resolver, rules.clone(), SOON);
+        loop {
+            let sealed = Bytes::from_static(b"sealed");
+            let outcome = courier.send(&delivery, sealed, &address, T0).await;
+            if !matches!(outcome, Outcome::Answered { status: 204, .. }) {
+                return outcome;
+            }
+            before += 1;
+            assert!(begun.elapsed() < 10 * LIFETIME, "{before} over one connection");
+            tokio::time::sleep(LIFETIME / 20).await;
+        }
+    });
+    assert_eq!(last, Outcome::Faulted(ErrorKind::TargetBlocked));
+    assert!(before > 2 && begun.elapsed() >= LIFETIME, "{before} in {:?}", begun.elapsed());
+    assert_eq!(server.connections(), 1, "it was kept until then");
 }
 
 #[test]

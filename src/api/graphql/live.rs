@@ -7,8 +7,9 @@ use std::time::Duration;
 use actix_web::web::Data;
 use hookseal_core::access::Caller;
 use hookseal_core::budget::{Budget, Share};
+use hookseal_core::commons::{Commons, Portion};
 use hookseal_core::error::{Error, Result};
-use hookseal_core::limits::LIVE_CONNECTIONS;
+use hookseal_core::limits::{LIVE_CONNECTIONS, LIVE_CONNECTIONS_EACH, LIVE_STRANGERS};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -22,29 +23,48 @@ const LOOK_EVERY: Duration = Duration::from_millis(600);
 
 /// Places for live connections.
 #[derive(Debug)]
-pub struct Lives(Arc<Budget>);
+pub struct Lives {
+    /// Of those who may watch.
+    watching: Arc<Commons>,
+    /// Of those who have yet to say who they are, whose many connections keep nobody else from his.
+    strangers: Arc<Budget>,
+}
 
 impl Default for Lives {
     fn default() -> Self {
-        Self(Budget::new(LIVE_CONNECTIONS))
+        Self {
+            watching: Commons::new(LIVE_CONNECTIONS, LIVE_CONNECTIONS_EACH),
+            strangers: Budget::new(LIVE_STRANGERS),
+        }
     }
 }
 
 impl Lives {
-    /// Takes a place.
+    /// Takes a place for `caller`, or for somebody who has yet to say who he is.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when all are taken.
-    pub(super) fn enter(&self) -> Result<Place> {
-        let share = self.0.take(1).ok_or_else(|| Error::full("the live connections"))?;
+    /// [`Error::Unavailable`] when all are taken, or all that his organization may have.
+    pub(super) fn enter(&self, caller: Option<&Caller>) -> Result<Place> {
+        let held = match caller {
+            Some(caller) => self.watching.take(caller.organization(), 1).map(Held::Watching),
+            None => self.strangers.take(1).map(Held::Stranger),
+        };
+        let held = held.ok_or_else(|| Error::full("the live connections"))?;
         metrics::LIVE_CONNECTIONS.inc();
-        Ok(Place(share))
+        Ok(Place(held))
     }
 }
 
 /// A place of a live connection; comes back when dropped.
 #[derive(Debug)]
-pub(super) struct Place(#[expect(dead_code, reason = "it is held, not read")] Share);
+pub(super) struct Place(#[expect(dead_code, reason = "it is held, not read")] Held);
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is held, not read")]
+enum Held {
+    Watching(Portion),
+    Stranger(Share),
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -115,5 +135,36 @@ impl Drop for Watchman {
         if let Some(round) = &self.round {
             round.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hookseal_core::id::OrganizationId;
+
+    use super::*;
+
+    fn member(organization: &str) -> Caller {
+        let organization = OrganizationId::from_row(organization);
+        Caller::Member { organization, user: "u".to_owned(), role: None }
+    }
+
+    #[test]
+    fn strangers_and_one_organization_leave_places_to_others() {
+        let lives = Lives::default();
+        let enter_all = |caller: Option<&Caller>, count: usize| {
+            let places: Result<Vec<_>> = (0..count).map(|_| lives.enter(caller)).collect();
+            places.expect("there are so many places")
+        };
+        let strangers = enter_all(None, LIVE_STRANGERS);
+        assert!(lives.enter(None).is_err());
+        let [one, other] = ["a", "b"].map(member);
+        let watching = enter_all(Some(&one), LIVE_CONNECTIONS_EACH);
+        assert!(lives.enter(Some(&one)).is_err());
+        let others = enter_all(Some(&other), LIVE_CONNECTIONS_EACH);
+        let rest = enter_all(Some(&Caller::Platform), LIVE_CONNECTIONS - 2 * LIVE_CONNECTIONS_EACH);
+        assert!(lives.enter(Some(&Caller::Platform)).is_err());
+        drop((strangers, watching, others, rest));
+        assert!(lives.enter(None).is_ok() && lives.enter(Some(&one)).is_ok());
     }
 }

@@ -134,7 +134,7 @@ pub(super) async fn open(
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|name| name.trim() == PROTOCOL);
-    let place = api.lives.enter()?;
+    let place = api.lives.enter(watchman.caller())?;
     let handshake = actix_ws::handle_with_protocols(&request, payload, &[PROTOCOL]);
     let (response, session, messages) =
         handshake.map_err(|_| Error::invalid("Upgrade", "a WebSocket handshake, version 13"))?;
@@ -266,6 +266,11 @@ impl Connection {
             if self.api.meter.admit(&caller, self.api.clock.now()).await.is_err() {
                 return Err(close(4429, "Too many requests"));
             }
+            // The one among strangers is free again.
+            self._place = match self.api.lives.enter(Some(&caller)) {
+                Ok(place) => place,
+                Err(_) => return Err(close(1013, "Try again later")),
+            };
             self.watchman.guard(credential, caller);
         }
         self.acknowledged = true;

@@ -34,7 +34,7 @@ pub(super) fn open(
     credential: Credential,
     caller: Caller,
 ) -> Result<HttpResponse, ApiError> {
-    let place = api.lives.enter()?;
+    let place = api.lives.enter(Some(&caller))?;
     let answers = api.graphql.execute_stream(prepared(&api, document, caller.clone())).boxed();
     let mut watchman = Watchman::new(api);
     watchman.guard(credential, caller);

@@ -1,7 +1,8 @@
 //! The file in the data directory that holds the master key when none is configured, and beside it, while the key is
 //! changed, the one that is to take its place.
 
-use std::io::{ErrorKind, Write as _};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use hookseal_core::error::{Error, Result};
 use zeroize::Zeroizing;
 
 use super::master::MasterKey;
+use crate::private_file;
 
 /// Name of the file …
 pub(super) const MADE_FILE: &str = "master.key";
@@ -18,18 +20,17 @@ pub(super) const NEXT_FILE: &str = "master.key.new";
 /// Reads the key in `data_dir`, or makes one that only its owner can read.
 ///
 /// # Errors
-/// [`Error::Invalid`] names the file when it holds no key.
+/// [`Error::Invalid`] names the file when it holds no key, or others may read it.
 pub(super) fn current(data_dir: &Path) -> Result<MasterKey> {
-    let path = data_dir.join(MADE_FILE);
-    match read(&path)? {
+    match read(data_dir, MADE_FILE)? {
         Some(text) => MasterKey::parse(MADE_FILE, &text),
-        None => make(&path),
+        None => make(&data_dir.join(MADE_FILE)),
     }
 }
 
 /// Reads the next key, if there is a whole one.
 pub(super) fn next(data_dir: &Path) -> Result<Option<MasterKey>> {
-    let text = read(&data_dir.join(NEXT_FILE))?;
+    let text = read(data_dir, NEXT_FILE)?;
     Ok(text.and_then(|text| MasterKey::parse(NEXT_FILE, &text).ok()))
 }
 
@@ -57,12 +58,17 @@ pub fn settle_next(data_dir: &Path) -> Result<()> {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Zeroizing<String>>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Zeroizing::new(text))),
-        Err(missing) if missing.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::unavailable("the master key file", error)),
-    }
+fn read(data_dir: &Path, name: &str) -> Result<Option<Zeroizing<String>>> {
+    let unreadable = |error| Error::unavailable("the master key file", error);
+    let mut file = match File::open(data_dir.join(name)) {
+        Ok(file) => file,
+        Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    private_file::judge(name, &file)?;
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    Ok(Some(text))
 }
 
 fn make(path: &Path) -> Result<MasterKey> {

@@ -1,5 +1,6 @@
 //! Where a master key comes from: a setting, a file, a command, or the data directory.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::key_file::{self, MADE_FILE, NEXT_FILE};
 use super::master::MasterKey;
+use crate::private_file;
 
 /// How long a command may take to print the key.
 const COMMAND_WITHIN: Duration = Duration::from_secs(10);
@@ -63,15 +65,26 @@ impl KeySource {
         Ok(Self::file(NEXT_FILE, key_file::make_next(data_dir)?))
     }
 
+    /// Whether it is read again when the database names another key: a key that was given stays as it was.
+    pub fn is_read_again(&self) -> bool {
+        match self.origin {
+            Origin::Given(_) => false,
+            Origin::File(_) | Origin::Command(_) | Origin::DataDir(_) => true,
+        }
+    }
+
     /// Reads the key; `wanted` is the id that the data keys name, once that is known. May take as long as a
     /// command may.
     pub(super) fn read(&self, wanted: Option<&str>) -> Result<MasterKey> {
         match &self.origin {
             Origin::Given(key) => MasterKey::parse(&self.setting, key.expose()),
             Origin::File(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|_| Error::invalid(&self.setting, "a readable file"))?;
-                MasterKey::parse(&self.setting, &Zeroizing::new(text))
+                let unreadable = |_| Error::invalid(&self.setting, "a readable file");
+                let mut file = File::open(path).map_err(unreadable)?;
+                private_file::judge(&self.setting, &file)?;
+                let mut text = Zeroizing::new(String::new());
+                file.read_to_string(&mut text).map_err(unreadable)?;
+                MasterKey::parse(&self.setting, &text)
             }
             Origin::Command(line) => {
                 let printed = self.output(line.expose(), COMMAND_WITHIN)?;
@@ -135,6 +148,8 @@ impl KeySource {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -149,6 +164,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let source = KeySource::data_dir(directory.path());
         let first = read(&source).expect("made");
+        let half = KeySource::next_in_data_dir(directory.path()).map(drop);
+        half.expect("made");
         std::fs::write(directory.path().join(NEXT_FILE), "half").expect("written");
         let next = || read(&KeySource::next_in_data_dir(directory.path()).expect("a file"));
         let next = [next(), next()].map(|id| id.expect("a key"));
@@ -161,6 +178,26 @@ mod tests {
         assert!(!directory.path().join(NEXT_FILE).exists(), "it took the former one's place");
         assert_eq!(read(&source).expect("a key"), next);
         key_file::settle_next(directory.path()).expect("nothing is left to do");
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused_wherever_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let made = KeySource::data_dir(directory.path());
+        let id = read(&made).expect("made");
+        let path = directory.path().join(MADE_FILE);
+        let named = KeySource::file("master_key_file", &path);
+        for (mode, fits) in [(0o604, false), (0o640, true), (0o602, false), (0o400, true)] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).expect("its mode is changed");
+            for (source, setting) in [(&made, MADE_FILE), (&named, "master_key_file")] {
+                match read(source) {
+                    Ok(found) => assert!(fits && found == id, "{mode:o}"),
+                    Err(Error::Invalid { field, .. }) => assert!(!fits && field == setting),
+                    Err(other) => panic!("{mode:o} gave {other:?}"),
+                }
+            }
+        }
     }
 
     #[test]

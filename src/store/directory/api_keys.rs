@@ -3,23 +3,27 @@
 use async_trait::async_trait;
 use hookseal_core::access::ApiKey;
 use hookseal_core::audit::AuditEntry;
-use hookseal_core::error::{Error, Result, Thing};
+use hookseal_core::error::{Conflict, Error, Result, Thing};
 use hookseal_core::id::{ApiKeyId, OrganizationId};
 use hookseal_core::page::{Page, PageRequest};
 use hookseal_core::ports::{ApiKeys, Change};
 use hookseal_entity::{api_key, organization};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, Order, QueryFilter, QueryOrder,
-    QuerySelect, Select,
+    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, Order, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::{organizations, read_limit, record};
 use crate::crypto::is_same_hash;
 use crate::store::{SqlStore, alone, begin_write, rows};
 
+fn keys_of(organization: &str) -> Select<api_key::Entity> {
+    api_key::Entity::find().filter(api_key::Column::OrganizationId.eq(organization))
+}
+
 fn key_of(organization: &str, id: &str) -> Select<api_key::Entity> {
-    api_key::Entity::find_by_id(id).filter(api_key::Column::OrganizationId.eq(organization))
+    keys_of(organization).filter(api_key::Column::Id.eq(id))
 }
 
 #[async_trait]
@@ -28,15 +32,20 @@ impl ApiKeys for SqlStore {
         &self,
         key: &ApiKey,
         hash: &str,
+        most: usize,
         entry: Option<AuditEntry>,
     ) -> Result<()> {
         let (db, row) = (self.writer(), rows::api_key_row(key, hash));
         self.run(async move {
             let tx = begin_write(&db).await?;
             if let Some(id) = &row.organization_id {
-                let known =
-                    organizations().filter(organization::Column::Id.eq(id)).one(&tx).await?;
+                // Also serializes keys of one organization, so that the quota is not passed by two at once.
+                let known = organizations().filter(organization::Column::Id.eq(id));
+                let known = alone(known, &tx).one(&tx).await?;
                 known.ok_or(Error::NotFound(Thing::Organization))?;
+                if keys_of(id).count(&tx).await? >= most as u64 {
+                    return Err(Error::Conflict(Conflict::TooManyApiKeys).into());
+                }
             }
             api_key::Entity::insert(row.into_active_model()).exec_without_returning(&tx).await?;
             if let Some(entry) = entry {
@@ -74,10 +83,10 @@ impl ApiKeys for SqlStore {
         organization: &OrganizationId,
         page: &PageRequest,
     ) -> Result<Page<ApiKey>> {
-        use api_key::Column::{Id, OrganizationId};
+        use api_key::Column::Id;
         let (db, organization, page) = (self.readers(), organization.to_string(), page.clone());
         self.run(async move {
-            let mut query = api_key::Entity::find().filter(OrganizationId.eq(&organization));
+            let mut query = keys_of(&organization);
             if let Some(cursor) = &page.starting_after {
                 let last = key_of(&organization, cursor).one(&db).await?;
                 last.ok_or(Error::UnknownCursor)?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
@@ -51,6 +52,7 @@ pub type Zone = HashMap<String, Vec<Said>>;
 /// A running name server.
 pub struct NameServer {
     pub address: SocketAddr,
+    said: Arc<AtomicU64>,
 }
 
 impl NameServer {
@@ -58,6 +60,8 @@ impl NameServer {
         let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let socket = Arc::new(socket);
+        let said_so_far = Arc::new(AtomicU64::new(0));
+        let count = said_so_far.clone();
         std::thread::spawn(move || {
             let mut asked: HashMap<(String, u16), usize> = HashMap::new();
             let mut buffer = [0; 2048];
@@ -70,10 +74,16 @@ impl NameServer {
                 let said = said.unwrap_or(Said::Failure(NXDOMAIN));
                 if let Some(message) = message(&buffer[..end], kind, &said) {
                     let _ = socket.send_to(&message, from);
+                    count.fetch_add(1, Ordering::Relaxed);
                 }
             }
         });
-        Self { address }
+        Self { address, said: said_so_far }
+    }
+
+    /// How many answers it has sent.
+    pub fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
     }
 }
 

@@ -46,6 +46,14 @@ pub fn master_key(byte: u8) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([byte; 32])
 }
 
+/// Writes a master key into a file that nobody but its owner can read.
+pub fn write_key(path: &Path, key: &str) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    std::io::Write::write_all(&mut file.unwrap(), key.as_bytes()).unwrap();
+}
+
 /// Every endpoint's row.
 pub async fn endpoint_rows(url: &str) -> Vec<endpoint::Model> {
     let db = Database::connect(url).await.unwrap();
@@ -71,8 +79,8 @@ pub async fn data_keys(url: &str) -> Vec<data_key::Model> {
 pub fn rekey_under_load(url: Option<&str>, count: usize) -> Rekeyed {
     let keys = tempfile::tempdir().unwrap();
     let [key, next] = ["key", "next"].map(|name| keys.path().join(name));
-    std::fs::write(&key, master_key(1)).unwrap();
-    std::fs::write(&next, master_key(2)).unwrap();
+    write_key(&key, &master_key(1));
+    write_key(&next, &master_key(2));
     let mut settings = vec![("HOOKSEAL_MASTER_KEY_FILE", key.to_str().unwrap())];
     settings.extend(url.map(|url| ("HOOKSEAL_DATABASE_URL", url)));
     let home = Home::new(&settings);
