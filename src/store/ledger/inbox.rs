@@ -119,3 +119,33 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// How many writes the next batch has, of `first` that wait and one that comes later, on threads with such a
+    /// turn.
+    async fn taken(first: usize, turn: Turn) -> usize {
+        let (writes, inbox) = Inbox::open(Arc::new(turn));
+        let write = || Write::Settle(Vec::new(), oneshot::channel().0);
+        for _ in 0..first {
+            writes.try_send(write()).expect("there is room");
+        }
+        let late = writes.clone();
+        tokio::spawn(async move { late.try_send(write()).expect("there is room") });
+        inbox.next().await.map_or(0, |batch| batch.writes.len())
+    }
+
+    #[tokio::test]
+    async fn a_crowd_waits_for_those_at_the_door_and_few_wait_for_nobody() {
+        let (busy, idle) = (|| Turn::of(Duration::from_millis(10)), Turn::default);
+        assert_eq!(taken(CROWD + 1, busy()).await, CROWD + 2);
+        assert_eq!(taken(CROWD + 1, idle()).await, CROWD + 1);
+        assert_eq!(taken(1, busy()).await, 1);
+    }
+}

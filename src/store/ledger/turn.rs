@@ -56,3 +56,44 @@ impl Turn {
         (mean >= SHORT).then(|| mean.min(LONG))
     }
 }
+
+#[cfg(test)]
+impl Turn {
+    /// Turns that take so long.
+    pub(super) fn of(mean: Duration) -> Self {
+        let mean_us = u64::try_from(mean.as_micros()).expect("a short time");
+        Self { mean_us: AtomicU64::new(mean_us) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_turns_are_waited_for_and_no_longer_than_is_worth_it() {
+        for (mean_us, patience_us) in [
+            (0, None),
+            (7_999, None),
+            (8_000, Some(8_000)),
+            (15_000, Some(15_000)),
+            (90_000, Some(20_000)),
+        ] {
+            let patience = Turn::of(Duration::from_micros(mean_us)).patience();
+            assert_eq!(patience, patience_us.map(Duration::from_micros), "{mean_us} µs");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_thread_takes_long_to_come_round_and_an_idle_one_does_not() {
+        let turn = Turn::default();
+        let busy = tokio::spawn(async { std::thread::sleep(SHORT * 4) });
+        turn.take().await;
+        assert!(turn.patience().is_some());
+        busy.await.expect("no panic");
+        for _ in 0..20 {
+            turn.take().await;
+        }
+        assert_eq!(turn.patience(), None);
+    }
+}
