@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Turns shorter than this are as good as none: nobody waits.
-const SHORT: Duration = Duration::from_millis(8);
+const SHORT: Duration = Duration::from_millis(4);
 /// How long a turn is worth waiting for at the most.
-const LONG: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// Whether somebody takes the time of this thread's turn already.
@@ -74,10 +74,10 @@ mod tests {
     fn long_turns_are_waited_for_and_no_longer_than_is_worth_it() {
         for (mean_us, patience_us) in [
             (0, None),
-            (7_999, None),
-            (8_000, Some(8_000)),
-            (15_000, Some(15_000)),
-            (90_000, Some(20_000)),
+            (3_999, None),
+            (4_000, Some(4_000)),
+            (4_900, Some(4_900)),
+            (90_000, Some(5_000)),
         ] {
             let patience = Turn::of(Duration::from_micros(mean_us)).patience();
             assert_eq!(patience, patience_us.map(Duration::from_micros), "{mean_us} µs");
