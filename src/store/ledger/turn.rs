@@ -6,10 +6,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Turns shorter than this are as good as none: nobody waits.
-const SHORT: Duration = Duration::from_millis(4);
-/// How long a turn is worth waiting for at the most.
-const LONG: Duration = Duration::from_millis(5);
+/// Turns that are as long as this tell of requests at the door.
+const LONG: Duration = Duration::from_millis(4);
 
 thread_local! {
     /// Whether somebody takes the time of this thread's turn already.
@@ -50,19 +48,19 @@ impl Turn {
         self.mean_us.store(mean_us.midpoint(us), Ordering::Relaxed);
     }
 
-    /// For how long others are worth waiting for; none where nobody waits at the door.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        let mean = Duration::from_micros(self.mean_us.load(Ordering::Relaxed));
-        (mean >= SHORT).then(|| mean.min(LONG))
+    /// Whether requests wait at the door.
+    pub(super) fn is_long(&self) -> bool {
+        Duration::from_micros(self.mean_us.load(Ordering::Relaxed)) >= LONG
     }
 }
 
 #[cfg(test)]
 impl Turn {
-    /// Turns that take so long.
-    pub(super) fn of(mean: Duration) -> Self {
-        let mean_us = u64::try_from(mean.as_micros()).expect("a short time");
-        Self { mean_us: AtomicU64::new(mean_us) }
+    /// Turns of busy threads.
+    pub(super) fn long() -> Self {
+        let turn = Self::default();
+        turn.mean_us.store(u64::MAX, Ordering::Relaxed);
+        turn
     }
 }
 
@@ -70,30 +68,16 @@ impl Turn {
 mod tests {
     use super::*;
 
-    #[test]
-    fn long_turns_are_waited_for_and_no_longer_than_is_worth_it() {
-        for (mean_us, patience_us) in [
-            (0, None),
-            (3_999, None),
-            (4_000, Some(4_000)),
-            (4_900, Some(4_900)),
-            (90_000, Some(5_000)),
-        ] {
-            let patience = Turn::of(Duration::from_micros(mean_us)).patience();
-            assert_eq!(patience, patience_us.map(Duration::from_micros), "{mean_us} µs");
-        }
-    }
-
     #[tokio::test]
     async fn a_busy_thread_takes_long_to_come_round_and_an_idle_one_does_not() {
         let turn = Turn::default();
-        let busy = tokio::spawn(async { std::thread::sleep(SHORT * 4) });
+        let busy = tokio::spawn(async { std::thread::sleep(LONG * 4) });
         turn.take().await;
-        assert!(turn.patience().is_some());
+        assert!(turn.is_long());
         busy.await.expect("no panic");
         for _ in 0..20 {
             turn.take().await;
         }
-        assert_eq!(turn.patience(), None);
+        assert!(!turn.is_long());
     }
 }
