@@ -1,6 +1,6 @@
 //! How long the threads that publish take to come round: the time from one look at all that is ready on such a
-//! thread to the next. While it is long, requests wait at the door, and a transaction that waits for them delays
-//! nobody: what it would have committed without them is read, sealed and written all the same, at a higher cost.
+//! thread to the next. While it is long, requests wait at the door, and a transaction that waits for them shares its
+//! cost with them: small ones take the processor that these need to be read and sealed.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
