@@ -13,7 +13,7 @@ use hookseal_core::gate::Gate;
 use hookseal_core::id::SessionId;
 use hookseal_core::outcome::Outcome;
 use hookseal_core::ports::{
-    Acceptance, Accepted, Ledger as _, NewDelivery, SessionPart, Settlement,
+    Acceptance, Accepted, Haste, Ledger as _, NewDelivery, SessionPart, Settlement,
 };
 use hookseal_core::retention::RetentionHours;
 use hookseal_core::retry::RetrySchedule;
@@ -196,7 +196,7 @@ impl Piece for Settle {
 
     fn run(&mut self, settlements: Self::Input) {
         let Ground { runtime, bench, .. } = &self.ground;
-        let stood = runtime.block_on(bench.store.settle(settlements)).unwrap();
+        let stood = runtime.block_on(bench.store.settle(settlements, Haste::Now)).unwrap();
         assert!(stood.into_iter().all(|stood| stood));
     }
 }

@@ -85,6 +85,20 @@ pub struct IntakeParts {
     pub rules: DeliveryRules,
 }
 
+/// A place for one publish among those that are under way; comes back when dropped.
+#[derive(Debug)]
+pub struct PublishPlace {
+    _share: Share,
+    crowded: bool,
+}
+
+impl PublishPlace {
+    /// Whether half of all places were taken.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+}
+
 impl Intake {
     /// An intake over its ports.
     pub fn new(parts: IntakeParts) -> Self {
@@ -120,10 +134,21 @@ impl Intake {
     /// [`Error::NotFound`] for an unknown organization, [`Error::Frozen`],
     /// [`Error::EndpointUnavailable`] for a target, [`Error::Conflict`] for a reused key or a
     /// second terminal event, [`Error::Unavailable`] when full. None of them left a trace.
-    pub async fn publish(&self, fields: PublishFields) -> Result<EventWithDeliveries> {
-        let busy = || Error::full("capacity for publishes");
-        let _place = self.publishes.take(1).ok_or_else(busy)?;
+    pub async fn publish(
+        &self,
+        _place: PublishPlace,
+        fields: PublishFields,
+    ) -> Result<EventWithDeliveries> {
         self.accept(&fields.judge(&self.catalogue)?, Purpose::Publish).await
+    }
+
+    /// A place for one publish, before anything is read of it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when so many are under way that it would only wait.
+    pub fn place(&self) -> Result<PublishPlace> {
+        let place = self.publishes.take(1).ok_or_else(|| Error::full("capacity for publishes"))?;
+        Ok(PublishPlace { _share: place, crowded: self.publishes.left() < PUBLISHES_AT_ONCE / 2 })
     }
 
     /// As [`Intake::publish`], but where something is full it pauses and tries again a few hundred

@@ -248,6 +248,11 @@ impl Lane {
         true
     }
 
+    /// Whether as many wait for their record as may fly by half: what is not recorded is sent again after a crash.
+    pub fn record_is_pressing(&self) -> bool {
+        2 * self.settling >= self.settings.window
+    }
+
     /// Whether the breaker holds attempts back at `now`.
     pub fn breaker_is_open(&self, now: Timestamp) -> bool {
         self.breaker.is_open(now)
@@ -462,6 +467,16 @@ mod tests {
                 ids
             }
             other => panic!("expected a claim: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_waits_for_its_record_presses_once_it_is_half_of_what_may_fly() {
+        for (window, landed, presses) in [(1, 0, false), (1, 1, true), (8, 3, false), (8, 4, true)]
+        {
+            let mut lane = Lane::new(LaneSettings { window, ..LaneSettings::default() }, NOW);
+            (0..landed).for_each(|_| lane.on_landed(true, NOW));
+            assert_eq!(lane.record_is_pressing(), presses, "{landed} of {window}");
         }
     }
 

@@ -197,6 +197,15 @@ pub enum SessionPart {
     Replaces,
 }
 
+/// How soon the ends of claims are to be in the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// Together with others, a moment later.
+    Gathered,
+    /// With the next transaction.
+    Now,
+}
+
 /// An event on its way into the rows, with all that is committed with it.
 #[derive(Debug)]
 pub struct Acceptance {
@@ -542,7 +551,7 @@ pub trait Ledger: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Claimed>>;
     /// Ends claims; answers for each, in order, whether it still stood.
-    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<bool>>;
+    async fn settle(&self, settlements: Vec<Settlement>, haste: Haste) -> Result<Vec<bool>>;
     /// Requeues what the machine lets be requeued, and passes it on; answers for each delivery,
     /// oldest first, or none when the organization has no such thing. The entry is added when
     /// anything was requeued.

@@ -61,8 +61,8 @@ pub enum Relation {
     /// The event it carries.
     #[sea_orm(
         belongs_to = "super::event::Entity",
-        from = "Column::EventId",
-        to = "super::event::Column::Id"
+        from = "(Column::OrganizationId, Column::EventId)",
+        to = "(super::event::Column::OrganizationId, super::event::Column::Id)"
     )]
     Event,
 }

@@ -19,6 +19,8 @@ pub struct Model {
     pub trigger_id: String,
     /// Session it tells of.
     pub session_id: Option<String>,
+    /// Whether it ends it, as the session's row says, too.
+    pub ends_session: bool,
     /// Caller's key against doubling.
     pub idempotency_key: Option<String>,
     /// Keyed hash of the publish.

@@ -14,6 +14,8 @@ pub struct Model {
     pub session_id: String,
     /// The event that ended it.
     pub terminal_event_id: Option<String>,
+    /// Whether that event's row is gone.
+    pub outlives_event: bool,
     /// JSON array of the endpoints that its events are for; null for all.
     pub targets: Option<String>,
     /// `prv_` id of its withdrawal; what follows is null without one.

@@ -347,7 +347,7 @@ impl Mutation {
     ) -> Result<Payload<Event>> {
         platform(context)?;
         let intake = intake(context)?;
-        let publish = async { intake.publish(input.try_into()?).await };
+        let publish = async { intake.publish(intake.place()?, input.try_into()?).await };
         payload(publish.await, Event::read)
     }
 
@@ -362,7 +362,7 @@ impl Mutation {
         let intake = intake(context)?;
         let mut published = Vec::with_capacity(inputs.len());
         for input in inputs {
-            let publish = async { intake.publish(input.try_into()?).await };
+            let publish = async { intake.publish(intake.place()?, input.try_into()?).await };
             published.push(payload(publish.await, Event::read)?);
         }
         Ok(published)

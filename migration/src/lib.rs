@@ -11,6 +11,7 @@ mod m0003_statistics;
 mod m0004_cluster;
 mod m0005_keyring;
 mod m0006_rotation;
+mod m0007_fewer_indexes;
 mod text;
 
 /// All steps, in order.
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_cluster::Migration),
             Box::new(m0005_keyring::Migration),
             Box::new(m0006_rotation::Migration),
+            Box::new(m0007_fewer_indexes::Migration),
         ]
     }
 }

@@ -1,5 +1,7 @@
 //! The platform's own way in: organizations, their API keys, and publishing.
 
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -7,13 +9,14 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{StreamExt as _, stream};
 use hookseal_core::error::{Error, Result as CoreResult};
-use hookseal_core::event::{EventWithDeliveries, PublishFields};
+use hookseal_core::event::PublishFields;
 use hookseal_core::id::{OrganizationId, PrivacyRequestId};
 use hookseal_core::limits::{BATCH_BODY_BYTES, BATCH_EVENTS, BODY_BYTES};
 use hookseal_core::privacy::WithdrawalFields;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use super::api_keys::{CreatedApiKey, NewApiKey};
 use super::auth::Platform;
@@ -23,6 +26,8 @@ use super::query::{Query, header_text, on_list};
 use super::{Api, schema, views};
 use crate::metrics;
 
+/// Publishes that one thread begins between two looks at who else has come, where there are many.
+const AT_A_TURN: usize = 4;
 /// Events of one batch that are under way at once.
 const AT_ONCE: usize = 128;
 
@@ -199,6 +204,7 @@ pub(super) async fn publish(
     body: Body<BODY_BYTES>,
 ) -> Result<HttpResponse, ApiError> {
     body.caller.platform()?;
+    let place = counted(api.intake.place())?;
     let mut fields: PublishFields = body.object()?;
     if let Some(key) = header_text(&request, "Idempotency-Key")? {
         if fields.idempotency_key.as_ref().is_some_and(|other| other != key) {
@@ -206,11 +212,32 @@ pub(super) async fn publish(
         }
         fields.idempotency_key = Some(key.to_owned());
     }
-    let event = counted(api.intake.publish(fields).await)?;
-    Ok(success(StatusCode::ACCEPTED, &views::event(&event)))
+    let crowded = place.is_crowded();
+    let publish = api.intake.publish(place, fields);
+    let event = if crowded { in_turn(publish).await } else { publish.await };
+    Ok(success(StatusCode::ACCEPTED, &views::event(&counted(event)?)))
 }
 
-fn counted(published: CoreResult<EventWithDeliveries>) -> CoreResult<EventWithDeliveries> {
+thread_local! {
+    static TURNS: Rc<Semaphore> = Rc::new(Semaphore::new(AT_A_TURN));
+}
+
+/// Begins `work` once it is its turn on this thread: whoever else has come is looked at between, so that a refusal does
+/// not wait until all that came before is sealed.
+async fn in_turn<T>(work: impl Future<Output = T>) -> T {
+    let turns = TURNS.with(Rc::clone);
+    let mut turn = turns.acquire().await.ok();
+    tokio::task::yield_now().await;
+    let mut work = pin!(work);
+    std::future::poll_fn(|context| {
+        let polled = work.as_mut().poll(context);
+        turn = None;
+        polled
+    })
+    .await
+}
+
+fn counted<T>(published: CoreResult<T>) -> CoreResult<T> {
     if let Err(error) = &published {
         metrics::PUBLISHES_REFUSED.with_label_values(&[error.code()]).inc();
     }

@@ -79,9 +79,10 @@ fn statements(first: usize, last: usize, targets: usize, at: Timestamp) -> [Stri
     let (event_type, trigger_type) = (super::EVENT_TYPE, super::TRIGGER_TYPE);
     [
         format!(
-            "INSERT INTO events (id, organization_id, event_type, trigger_type, trigger_id, session_id, created_at_ms)
+            "INSERT INTO events (id, organization_id, event_type, trigger_type, trigger_id, session_id,
+                ends_session, created_at_ms)
              {numbers} SELECT {event}, organization_id, '{event_type}', '{trigger_type}', 'vs_past' || digits,
-                'vs_past' || digits, {at} FROM past"
+                'vs_past' || digits, TRUE, {at} FROM past"
         ),
         format!(
             "INSERT INTO verification_sessions (organization_id, session_id, terminal_event_id)

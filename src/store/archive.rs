@@ -40,10 +40,10 @@ impl Archive for SqlStore {
         self.run(async move {
             let rows = event::Entity::find()
                 .filter(event::Column::Id.is_in(ids))
-                .filter(event::Column::OrganizationId.eq(organization))
+                .filter(event::Column::OrganizationId.eq(&organization))
                 .all(&db)
                 .await?;
-            with_deliveries(&db, rows).await
+            with_deliveries(&db, &organization, rows).await
         })
         .await
     }
@@ -86,7 +86,10 @@ impl Archive for SqlStore {
             }
             let rows = query.limit(page.limit as u64 + 1).all(&db).await?;
             let read = Page::from_read(rows, page.limit);
-            Ok(Page { items: with_deliveries(&db, read.items).await?, has_more: read.has_more })
+            Ok(Page {
+                items: with_deliveries(&db, &organization, read.items).await?,
+                has_more: read.has_more,
+            })
         })
         .await
     }
@@ -226,9 +229,9 @@ pub(super) fn listed_events(organization: &str, filter: &EventFilter) -> Select<
     query.order_by(Id, Order::Desc)
 }
 
-/// Deliveries of a list after a cursor, newest first; an endpoint must be the organization's own.
-/// Those of one type come through their events, since an index of deliveries by type would cost every
-/// delivery.
+/// Deliveries of a list after a cursor, newest first; an endpoint must be the organization's own. An index of
+/// deliveries by their own id for each list would cost every delivery: where none leads there, they come in the order of
+/// their events.
 pub(super) fn listed_deliveries(
     organization: &str,
     filter: &DeliveryFilter,
@@ -251,26 +254,41 @@ pub(super) fn listed_deliveries(
     if let Some(event) = &filter.event_id {
         query = query.filter(EventId.eq(event.as_str()));
     }
-    let Some(event_type) = &filter.event_type else {
-        if let Some(last) = after {
-            query = query.filter(Id.lt(&last.id));
-        }
-        return query.order_by(Id, Order::Desc);
-    };
-    let events = created_within(event::Column::Id, "evt_", filter.created_from, filter.created_to);
-    query = query
-        .join(JoinType::InnerJoin, delivery::Relation::Event.def())
-        .filter(event::Column::OrganizationId.eq(organization))
-        .filter(event::Column::EventType.eq(event_type))
-        .filter(events);
+    if let Some(event_type) = &filter.event_type {
+        let query = query
+            .join(JoinType::InnerJoin, delivery::Relation::Event.def())
+            .filter(event::Column::OrganizationId.eq(organization))
+            .filter(event::Column::EventType.eq(event_type));
+        return by_event(query, event::Column::Id, filter, after);
+    }
+    let kept = matches!(filter.status, None | Some(Status::Succeeded));
+    if kept && filter.endpoint_id.is_none() && filter.event_id.is_none() {
+        return by_event(query, EventId, filter, after);
+    }
+    if let Some(last) = after {
+        query = query.filter(Id.lt(&last.id));
+    }
+    query.order_by(Id, Order::Desc)
+}
+
+/// Deliveries in the order of the events whose id is in `event`, newest first.
+fn by_event(
+    query: Select<delivery::Entity>,
+    event: impl ColumnTrait,
+    filter: &DeliveryFilter,
+    after: Option<&delivery::Model>,
+) -> Select<delivery::Entity> {
+    use delivery::Column::Id;
+    let mut query =
+        query.filter(created_within(event, "evt_", filter.created_from, filter.created_to));
     if let Some(last) = after {
         let older = Condition::any()
-            .add(event::Column::Id.lt(&last.event_id))
-            .add(Condition::all().add(event::Column::Id.eq(&last.event_id)).add(Id.lt(&last.id)));
+            .add(event.lt(&last.event_id))
+            .add(Condition::all().add(event.eq(&last.event_id)).add(Id.lt(&last.id)));
         // Where the index begins; `older` alone would be a filter over all that is newer.
-        query = query.filter(event::Column::Id.lte(&last.event_id)).filter(older);
+        query = query.filter(event.lte(&last.event_id)).filter(older);
     }
-    query.order_by(event::Column::Id, Order::Desc).order_by(Id, Order::Desc)
+    query.order_by(event, Order::Desc).order_by(Id, Order::Desc)
 }
 
 /// Deliveries of one status. The status stands in the text of the query, where the planner sees
@@ -331,10 +349,12 @@ pub(super) fn created_within<C: ColumnTrait>(
 /// Joins events with their deliveries, oldest delivery first, in one further query.
 async fn with_deliveries(
     db: &DatabaseConnection,
+    organization: &str,
     events: Vec<event::Model>,
 ) -> Result<Vec<EventWithDeliveries>, Failure> {
     let mut by_event: HashMap<String, Vec<Delivery>> = HashMap::new();
     let deliveries = delivery::Entity::find()
+        .filter(delivery::Column::OrganizationId.eq(organization))
         .filter(delivery::Column::EventId.is_in(events.iter().map(|row| row.id.as_str())))
         .order_by(delivery::Column::Id, Order::Asc)
         .all(db)

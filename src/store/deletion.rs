@@ -11,7 +11,7 @@ use hookseal_entity::{
     api_key, audit_log, delivery, delivery_attempt, delivery_minute, encryption_key, endpoint,
     event, organization, sealed_payload, verification_session,
 };
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, Order, QueryFilter,
     QueryOrder, QuerySelect, Select,
@@ -279,26 +279,18 @@ pub(super) async fn remove_old_sessions(
     limit: usize,
 ) -> Result<usize, Failure> {
     use verification_session::Column::{OrganizationId, SessionId, TerminalEventId};
-    let terminal = Query::select()
-        .expr(Expr::value(1))
-        .from(event::Entity)
-        .and_where(
-            Expr::col((event::Entity, event::Column::Id))
-                .equals((verification_session::Entity, TerminalEventId)),
-        )
-        .to_owned();
     let tx = begin_write(db).await?;
     let old: Vec<(String, String)> = verification_session::Entity::find()
         .select_only()
         .columns([OrganizationId, SessionId])
         .filter(TerminalEventId.lt(floor_id("evt_", before)))
-        .filter(Expr::exists(terminal).not())
+        .filter(Expr::cust("outlives_event"))
         .order_by(TerminalEventId, Order::Asc)
         .limit(limit as u64)
         .into_tuple()
         .all(&tx)
         .await?;
-    remove_without_events(&tx, &old).await?;
+    remove_without_events(&tx, &old.iter().cloned().collect()).await?;
     tx.commit().await?;
     Ok(old.len())
 }

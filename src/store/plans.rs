@@ -109,6 +109,12 @@ fn faults(plan: &str, may_sort: bool) -> Vec<&'static str> {
     faults
 }
 
+/// A plan that may sort the few deliveries of one event at a time, which PostgreSQL does in increments.
+fn without_sorts_of_an_event(plan: &str) -> String {
+    let plan = plan.replace("Incremental Sort", "").replace("Presorted Key", "");
+    plan.replace("Sort Key", "").replace("USE TEMP B-TREE FOR LAST TERM OF ORDER BY", "")
+}
+
 async fn every_list_is_served_by_an_index(connections: Connections) {
     let both = [None, Some(Timestamp::from_ms(0))];
     let later = [None, Some(Timestamp::from_ms(4_000_000_000_000))];
@@ -141,7 +147,13 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
                                 created_to,
                             };
                             let query = listed_deliveries(ORGANIZATION, &filter, after);
-                            judge(what, plan(&connections, query).await, few);
+                            let mut plan = plan(&connections, query).await;
+                            if endpoint_id.is_none()
+                                && matches!(status, None | Some(Status::Succeeded))
+                            {
+                                plan = without_sorts_of_an_event(&plan);
+                            }
+                            judge(what, plan, few);
                         }
                     }
                 }
@@ -156,10 +168,8 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
                         ..DeliveryFilter::default()
                     };
                     let query = listed_deliveries(ORGANIZATION, &filter, after);
-                    // The few of one event at a time, which PostgreSQL does in increments.
-                    let plan = plan(&connections, query).await.replace("Incremental Sort", "");
-                    let plan = plan.replace("Sort Key", "").replace("LAST TERM OF ORDER BY", "");
-                    judge(what, plan.replace("USE TEMP B-TREE FOR ", ""), few);
+                    let plan = plan(&connections, query).await;
+                    judge(what, without_sorts_of_an_event(&plan), few);
                 }
                 for event_type in [None, Some("type_2".to_owned())] {
                     let what = format!("events {event_type:?} {spans}");

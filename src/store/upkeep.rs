@@ -14,12 +14,12 @@ use hookseal_core::time::Timestamp;
 use hookseal_entity::{audit_log, delivery, endpoint, event, node};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, JoinType, Order,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait as _, Select, Statement,
 };
 
 use super::deletion::{remove_delivery_rows, remove_old_sessions};
-use super::ledger::sessions::remove_without_events;
+use super::ledger::sessions;
 use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::withdrawal::on_revoked_attempts_ended;
@@ -260,12 +260,16 @@ impl Upkeep for SqlStore {
         keyed_before: Timestamp,
         limit: usize,
     ) -> Result<usize> {
-        use event::Column::{CreatedAtMs, Id, IdempotencyKey};
+        use event::Column::{CreatedAtMs, Id, IdempotencyKey, SessionId};
         let (readers, db) = (self.readers(), self.writer());
         self.run_long(async move {
             let retained = Query::select()
                 .expr(Expr::value(1))
                 .from(delivery::Entity)
+                .and_where(
+                    Expr::col((delivery::Entity, delivery::Column::OrganizationId))
+                        .equals((event::Entity, event::Column::OrganizationId)),
+                )
                 .and_where(
                     Expr::col((delivery::Entity, delivery::Column::EventId))
                         .equals((event::Entity, Id)),
@@ -299,28 +303,24 @@ impl Upkeep for SqlStore {
             let deliveries: Vec<String> = delivery::Entity::find()
                 .select_only()
                 .column(delivery::Column::Id)
-                .filter(delivery::Column::EventId.is_in(&events))
+                .join(JoinType::InnerJoin, delivery::Relation::Event.def())
+                .filter(Id.is_in(&events))
                 .into_tuple()
                 .all(&tx)
                 .await?;
             for chunk in deliveries.chunks(1000) {
                 remove_delivery_rows(&tx, chunk).await?;
             }
-            // A session's row tells that it ended for as long as an idempotency key stands.
-            let sessions: Vec<(String, Option<String>)> = event::Entity::find()
-                .select_only()
-                .columns([event::Column::OrganizationId, event::Column::SessionId])
+            let telling: Vec<event::Model> = event::Entity::find()
                 .filter(Id.is_in(&events))
-                .filter(CreatedAtMs.lt(keyed_before.as_ms()))
-                .into_tuple()
+                .filter(SessionId.is_not_null())
                 .all(&tx)
                 .await?;
             event::Entity::delete_many().filter(Id.is_in(&events)).exec(&tx).await?;
-            let sessions: Vec<_> = sessions
-                .into_iter()
-                .filter_map(|(organization, session)| Some((organization, session?)))
-                .collect();
-            remove_without_events(&tx, &sessions).await?;
+            // A session's row tells that it ended for as long as an idempotency key stands.
+            let old = telling.iter().filter(|event| event.created_at_ms < keyed_before.as_ms());
+            sessions::remove_without_events(&tx, &old.filter_map(sessions::of).collect()).await?;
+            sessions::outlive(&tx, telling.iter()).await?;
             tx.commit().await?;
             Ok(events.len())
         })

@@ -16,7 +16,9 @@ use hookseal_core::privacy::{
 };
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, event, organization, verification_session};
-use sea_orm::sea_query::{Expr, OnConflict, Query, SelectStatement};
+use sea_orm::sea_query::{
+    Expr, ExprTrait as _, OnConflict, Query, SelectStatement, SimpleExpr, UnionType,
+};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
     EntityTrait, IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect, Select,
@@ -29,15 +31,26 @@ use super::{Failure, SqlStore, alone, begin_write, rows};
 
 /// Deliveries that a withdrawal concerns: those of the session's events but cancelled ones, which
 /// tell nothing of the person.
-fn concerned(organization: &str, session: &str) -> Select<delivery::Entity> {
-    let mut events: SelectStatement = Query::select();
-    events
-        .column(event::Column::Id)
-        .from(event::Entity)
-        .and_where(event::Column::OrganizationId.eq(organization))
-        .and_where(event::Column::SessionId.eq(session))
-        .and_where(event::Column::EventType.ne(CANCELLED));
-    delivery::Entity::find().filter(delivery::Column::EventId.in_subquery(events))
+fn concerned(row: &verification_session::Model) -> Select<delivery::Entity> {
+    let events = |which: SimpleExpr| -> SelectStatement {
+        Query::select()
+            .column(event::Column::Id)
+            .from(event::Entity)
+            .and_where(which)
+            .and_where(event::Column::EventType.ne(CANCELLED))
+            .to_owned()
+    };
+    let telling = event::Column::OrganizationId
+        .eq(&row.organization_id)
+        .and(event::Column::SessionId.eq(&row.session_id))
+        .and(Expr::cust("NOT ends_session"));
+    let mut of_session = events(telling);
+    if let Some(terminal) = &row.terminal_event_id {
+        of_session.union(UnionType::All, events(event::Column::Id.eq(terminal)));
+    }
+    delivery::Entity::find()
+        .filter(delivery::Column::OrganizationId.eq(&row.organization_id))
+        .filter(delivery::Column::EventId.in_subquery(of_session))
 }
 
 /// A session's row, and nobody else at it until the transaction ends.
@@ -201,6 +214,7 @@ async fn session_row(
         organization_id: withdrawal.organization_id.to_string(),
         session_id: withdrawal.session_id.to_string(),
         terminal_event_id: None,
+        outlives_event: false,
         targets: None,
         privacy_request_id: None,
         outcome: None,
@@ -226,7 +240,7 @@ async fn scrub(
     now: Timestamp,
     news: &mut News,
 ) -> Result<Vec<Delivery>, Failure> {
-    let kept = concerned(&row.organization_id, &row.session_id)
+    let kept = concerned(row)
         .filter(delivery::Column::PayloadScrubbedAtMs.is_null())
         .order_by(delivery::Column::Id, Order::Asc);
     let mut in_flight = Vec::new();
@@ -251,8 +265,11 @@ async fn decide(
         // Too old to be told: whoever was to get it has had it.
         return Ok(WithdrawalState::Settled);
     };
-    let deliveries =
-        delivery::Entity::find().filter(delivery::Column::EventId.eq(terminal)).all(tx).await?;
+    let deliveries = delivery::Entity::find()
+        .filter(delivery::Column::OrganizationId.eq(&row.organization_id))
+        .filter(delivery::Column::EventId.eq(terminal))
+        .all(tx)
+        .await?;
     let status = |delivery: &delivery::Model, status: Status| delivery.status == status.as_str();
     Ok(next(Some(&TerminalStanding {
         event_type: event.event_type.into(),
@@ -294,7 +311,7 @@ async fn shown(
     row: &verification_session::Model,
 ) -> Result<PrivacyRequest, Failure> {
     let what = || Error::Broken { what: "a stored withdrawal", source: None };
-    let deliveries = concerned(&row.organization_id, &row.session_id).all(db).await?;
+    let deliveries = concerned(row).all(db).await?;
     let count = |so: fn(&delivery::Model) -> bool| {
         deliveries.iter().filter(|delivery| so(delivery)).count() as u64
     };

@@ -10,7 +10,7 @@ use hookseal_core::delivery::{Claim, ClaimToken, Delivery, Status};
 use hookseal_core::gate::Gate;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::ports::{
-    Accepted, Archive as _, Blame, Claims, Endpoints as _, Ledger as _, Ownership, Roster,
+    Accepted, Archive as _, Blame, Claims, Endpoints as _, Haste, Ledger as _, Ownership, Roster,
     Settlement, Upkeep as _,
 };
 use hookseal_core::shard::{NodeNumber, SHARDS, Shard, Shards, Standing};
@@ -95,7 +95,7 @@ async fn claimed(bench: &Bench, delivery: &Delivery, token: ClaimToken) -> Optio
 async fn settled(bench: &Bench, delivery: &Delivery, token: ClaimToken) -> bool {
     let progress = delivery.progress.hand_back(T0).unwrap();
     let settlement = Settlement { delivery: delivery.clone(), token, progress, replaced: None };
-    bench.store.settle(vec![settlement]).await.unwrap()[0]
+    bench.store.settle(vec![settlement], Haste::Now).await.unwrap()[0]
 }
 
 async fn status(bench: &Bench, delivery: &Delivery) -> Status {

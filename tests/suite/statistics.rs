@@ -6,7 +6,7 @@ use hookseal::demo::receiver::{Behaviour, Receiver};
 use hookseal_core::delivery::{Attempt, ClaimToken};
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::outcome::Outcome;
-use hookseal_core::ports::{Ledger as _, Settlement, Tallies as _};
+use hookseal_core::ports::{Haste, Ledger as _, Settlement, Tallies as _};
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::statistics::{Scope, Statistics};
 use hookseal_core::time::Timestamp;
@@ -115,7 +115,7 @@ async fn delivered_at(bench: &Bench, endpoint: &Endpoint, at: Timestamp) {
     let progress =
         delivery.progress.settle(attempt, outcome.verdict(), &schedule, retention, at).unwrap();
     let settlement = Settlement { delivery, token: ClaimToken(1), progress, replaced: None };
-    assert_eq!(bench.store.settle(vec![settlement]).await.unwrap(), [true]);
+    assert_eq!(bench.store.settle(vec![settlement], Haste::Now).await.unwrap(), [true]);
 }
 
 async fn a_minute_is_counted_once_whether_it_is_kept_or_not(bench: Bench) {

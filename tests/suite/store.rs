@@ -13,7 +13,7 @@ use hookseal_core::outcome::{ErrorKind, Outcome};
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{
     Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, Destination, EndpointFilter,
-    Endpoints, EventFilter, Keys, Ledger, Organizations, Settlement, Upkeep,
+    Endpoints, EventFilter, Haste, Keys, Ledger, Organizations, Settlement, Upkeep,
 };
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionReason};
 use hookseal_core::retry::RetrySchedule;
@@ -258,7 +258,7 @@ async fn a_success_scrubs_the_payload(bench: Bench) {
     let flying = claimed(&bench, &sent, 1, T0).await;
     let settled = settlement(&flying, 1, 204, after(1));
     let progress = settled.progress.clone();
-    assert_eq!(bench.store.settle(vec![settled]).await.unwrap(), [true]);
+    assert_eq!(bench.store.settle(vec![settled], Haste::Now).await.unwrap(), [true]);
     assert_eq!(read(&bench, &sent).await.progress, progress);
     assert_eq!(payloads(&bench).await, 0);
     assert!(
@@ -277,7 +277,7 @@ async fn a_failure_keeps_the_attempt_it_replaces(bench: Bench) {
         let flying = claimed(&bench, &sent, attempt, now).await;
         let settled = settlement(&flying, attempt, 500, now);
         let progress = settled.progress.clone();
-        assert_eq!(bench.store.settle(vec![settled]).await.unwrap(), [true]);
+        assert_eq!(bench.store.settle(vec![settled], Haste::Now).await.unwrap(), [true]);
         assert_eq!(read(&bench, &sent).await.progress, progress);
         assert_eq!(i64::from(progress.attempt_count), attempt);
     }
@@ -292,7 +292,7 @@ async fn a_fault_that_another_version_recorded_is_read_as_other(bench: Bench) {
     for (attempt, now) in [(1, T0), (2, after(10))] {
         let flying = claimed(&bench, &sent, attempt, now).await;
         let settled = settlement(&flying, attempt, 500, now);
-        assert_eq!(bench.store.settle(vec![settled]).await.unwrap(), [true]);
+        assert_eq!(bench.store.settle(vec![settled], Haste::Now).await.unwrap(), [true]);
     }
     for column in ["deliveries SET last_error", "delivery_attempts SET error"] {
         let sql = format!("UPDATE {column} = 'of_tomorrow'");
@@ -314,7 +314,7 @@ async fn a_settlement_without_its_claim_changes_nothing(bench: Bench) {
     let late = settlement(&flying, 1, 204, after(60));
     assert_eq!(released(&bench, after(60)).await, 1);
     let again = claimed(&bench, &sent, 2, after(60)).await;
-    assert_eq!(bench.store.settle(vec![late]).await.unwrap(), [false]);
+    assert_eq!(bench.store.settle(vec![late], Haste::Now).await.unwrap(), [false]);
     assert_eq!(read(&bench, &sent).await, again);
     assert_eq!(payloads(&bench).await, 1);
 }
@@ -327,7 +327,7 @@ async fn of_two_ends_of_a_claim_the_first_is_the_end(bench: Bench) {
     let handed_back =
         Settlement { delivery: sent.clone(), token: ClaimToken(1), progress, replaced: None };
     let ends = vec![delivered, handed_back];
-    assert_eq!(bench.store.settle(ends).await.unwrap(), [true, false]);
+    assert_eq!(bench.store.settle(ends, Haste::Now).await.unwrap(), [true, false]);
     assert_eq!(read(&bench, &sent).await.progress.status, Status::Succeeded);
 }
 
@@ -410,7 +410,7 @@ async fn history_goes_when_it_is_old_and_holds_no_payload(bench: Bench) {
             (acceptance.event.id.clone(), acceptance.deliveries[0].delivery.clone());
         bench.store.accept(acceptance).await.unwrap();
         let flying = claimed(&bench, &sent, 1, T0).await;
-        bench.store.settle(vec![settlement(&flying, 1, 200, T0)]).await.unwrap();
+        bench.store.settle(vec![settlement(&flying, 1, 200, T0)], Haste::Now).await.unwrap();
         without.push(event);
     }
     // Ids lead with the minter's time, which is the test's own.

@@ -12,8 +12,8 @@ use hookseal_core::delivery::{Attempt, ClaimToken, Delivery, FailureReason, Stat
 use hookseal_core::id::{OrganizationId, SessionId};
 use hookseal_core::outcome::{ErrorKind, Outcome};
 use hookseal_core::ports::{
-    Accepted, Archive as _, AuditLog as _, Blame, Claims, Ledger as _, SessionPart, Settlement,
-    Upkeep as _, Withdrawals as _,
+    Accepted, Archive as _, AuditLog as _, Blame, Claims, Haste, Ledger as _, SessionPart,
+    Settlement, Upkeep as _, Withdrawals as _,
 };
 use hookseal_core::privacy::{PrivacyRequest, SessionOutcome, Withdrawal, WithdrawalState};
 use hookseal_core::retry::RetrySchedule;
@@ -86,7 +86,7 @@ impl Bench {
             progress: progress.unwrap(),
             replaced: delivery.progress.last_attempt,
         };
-        assert_eq!(self.store.settle(vec![settlement]).await.unwrap(), [true]);
+        assert_eq!(self.store.settle(vec![settlement], Haste::Now).await.unwrap(), [true]);
     }
 
     async fn payloads(&self) -> i64 {

@@ -5,7 +5,7 @@ use hookseal_core::delivery::{Claim, Delivery, IllegalTransition, Progress};
 use hookseal_core::error::Result;
 use hookseal_core::id::DeliveryId;
 use hookseal_core::limits::{ENDPOINT_BYTES, WINDOW_MAX};
-use hookseal_core::ports::{Claimed, Due, Settlement};
+use hookseal_core::ports::{Claimed, Due, Haste, Settlement};
 use hookseal_core::time::Timestamp;
 
 use super::{Cargo, EndpointActor};
@@ -151,7 +151,7 @@ impl EndpointActor {
         // sent.
         let settled = async move {
             for _ in 0..GIVE_BACK_TRIES {
-                if store.settle(settlements.clone()).await.is_ok() {
+                if store.settle(settlements.clone(), Haste::Now).await.is_ok() {
                     // Whoever speaks for the endpoint now is told; else he finds them in the rows.
                     if !abroad.is_empty() {
                         feed.flushed().await;
@@ -161,7 +161,7 @@ impl EndpointActor {
                 }
                 tokio::time::sleep(STORE_PAUSE).await;
             }
-            store.settle(settlements).await.map(drop)
+            store.settle(settlements, Haste::Now).await.map(drop)
         };
         context.spawn(settled.into_actor(self).map(|settled, actor, context| {
             actor.settling -= 1;

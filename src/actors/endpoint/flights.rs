@@ -10,7 +10,7 @@ use hookseal_core::feed::{Change, EndpointChange};
 use hookseal_core::id::DeliveryId;
 use hookseal_core::limits::WINDOW_MAX;
 use hookseal_core::outcome::Verdict;
-use hookseal_core::ports::{Claimed, Due, Settlement};
+use hookseal_core::ports::{Claimed, Due, Haste, Settlement};
 use hookseal_core::retention::RetentionHours;
 use hookseal_core::time::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -173,10 +173,11 @@ impl EndpointActor {
             return;
         }
         self.settling += 1;
+        let haste = if self.lane.record_is_pressing() { Haste::Now } else { Haste::Gathered };
         let store = self.tools.store.clone();
         let stood = async move {
             loop {
-                match store.settle(ends.clone()).await {
+                match store.settle(ends.clone(), haste).await {
                     Ok(stood) => break (ends, stood),
                     Err(_) => tokio::time::sleep(STORE_PAUSE).await,
                 }

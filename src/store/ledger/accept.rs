@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hookseal_core::error::Error;
 use hookseal_core::id::EventId;
-use hookseal_core::ports::{Acceptance, Accepted, NewDelivery};
+use hookseal_core::ports::{Acceptance, Accepted, NewDelivery, SessionPart};
 use hookseal_entity::event;
 use sea_orm::{
     ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
@@ -119,13 +119,14 @@ async fn audiences(
     Ok(audiences)
 }
 
-const EVENT: [(&str, Kind); 9] = [
+const EVENT: [(&str, Kind); 10] = [
     ("id", Text),
     ("organization_id", Text),
     ("event_type", Text),
     ("trigger_type", Text),
     ("trigger_id", Text),
     ("session_id", TextOrNull),
+    ("ends_session", Flag),
     ("idempotency_key", TextOrNull),
     ("fingerprint", TextOrNull),
     ("created_at_ms", Number),
@@ -140,6 +141,7 @@ fn event_row(acceptance: &&Acceptance) -> [Value; EVENT.len()] {
         (&*event.trigger_type).into(),
         event.trigger_id.as_str().into(),
         session.as_ref().map(|(id, _)| id.as_str()).into(),
+        session.as_ref().is_some_and(|(_, part)| *part == SessionPart::Ends).into(),
         idempotency.as_ref().map(|i| i.key.as_str()).into(),
         idempotency.as_ref().map(|i| i.fingerprint.as_str()).into(),
         event.created_at.as_ms().into(),

@@ -75,6 +75,6 @@ fn tokens(write: &Write) -> Vec<ClaimToken> {
             places.map(|place| place.token()).collect()
         }
         Write::Claim(request, _) => vec![request.claim.token],
-        Write::Settle(settlements, _) => settlements.iter().map(|s| s.token).collect(),
+        Write::Settle(settlements, ..) => settlements.iter().map(|s| s.token).collect(),
     }
 }

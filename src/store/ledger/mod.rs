@@ -24,7 +24,8 @@ use hookseal_core::delivery::{Claim, Delivery, RequeueRefusal, Status};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{DeliveryId, EndpointId, Minter, OrganizationId};
 use hookseal_core::ports::{
-    Acceptance, Accepted, Claimed, Dispatch, HandOver, Ledger, NewDelivery, Requeue, Settlement,
+    Acceptance, Accepted, Claimed, Dispatch, HandOver, Haste, Ledger, NewDelivery, Requeue,
+    Settlement,
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
@@ -32,7 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::claims::Trust;
 use self::fence::Standing;
-use self::inbox::Inbox;
+use self::inbox::{Inbox, Slot};
 use self::turn::Turn;
 use super::news::{Herald, News};
 use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
@@ -50,7 +51,7 @@ const COMMITTED_WITHIN: Duration = Duration::from_secs(12);
 /// Where writes wait for the next transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
-    writes: mpsc::Sender<Write>,
+    writes: Slot,
     /// Of the threads that publish.
     turn: Arc<Turn>,
 }
@@ -58,7 +59,7 @@ pub(super) struct Queue {
 enum Write {
     Accept(Box<Acceptance>, Reply<Accepted>),
     Claim(ClaimRequest, Reply<Vec<Claimed>>),
-    Settle(Vec<Settlement>, Reply<Vec<bool>>),
+    Settle(Vec<Settlement>, Haste, Reply<Vec<bool>>),
 }
 
 /// Where a caller waits for the commit.
@@ -76,7 +77,7 @@ impl Write {
         match self {
             Self::Accept(acceptance, _) => 1 + acceptance.deliveries.len(),
             Self::Claim(request, _) => request.ids.len(),
-            Self::Settle(settlements, _) => settlements.len(),
+            Self::Settle(settlements, ..) => settlements.len(),
         }
     }
 
@@ -155,9 +156,9 @@ impl Ledger for SqlStore {
         answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
     }
 
-    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<bool>> {
+    async fn settle(&self, settlements: Vec<Settlement>, haste: Haste) -> Result<Vec<bool>> {
         let (reply, answer) = oneshot::channel();
-        let write = Write::Settle(settlements, reply);
+        let write = Write::Settle(settlements, haste, reply);
         self.ledger.writes.send(write).await.map_err(|_| Error::full("the ledger"))?;
         answer.await.unwrap_or_else(|_| Err(Error::full("the ledger")))
     }
@@ -238,7 +239,7 @@ impl Writer {
             match write {
                 Write::Accept(acceptance, _) => acceptances.push(&**acceptance),
                 Write::Claim(request, _) => requests.push(request),
-                Write::Settle(items, _) => settlements.extend(items),
+                Write::Settle(items, ..) => settlements.extend(items),
             }
         }
         // Two ends of one claim in one batch: the first is the end, as it would be in two batches.
@@ -287,7 +288,7 @@ fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
                 let mine = request.ids.iter().filter_map(|id| claimed.remove(id)).collect();
                 let _ = reply.send(Ok(mine));
             }
-            Write::Settle(settlements, reply) => {
+            Write::Settle(settlements, _, reply) => {
                 let stood =
                     settlements.iter().map(|s| settled.remove(s.delivery.id.as_str())).collect();
                 let _ = reply.send(Ok(stood));
@@ -305,7 +306,7 @@ fn refuse(write: Write, error: &Error) {
     match write {
         Write::Accept(_, reply) => drop(reply.send(Err(again))),
         Write::Claim(_, reply) => drop(reply.send(Err(again))),
-        Write::Settle(_, reply) => drop(reply.send(Err(again))),
+        Write::Settle(_, _, reply) => drop(reply.send(Err(again))),
     }
 }
 

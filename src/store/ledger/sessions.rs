@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use hookseal_core::id::{EventId, PrivacyRequestId};
 use hookseal_core::ports::{Acceptance, Accepted, SessionPart};
 use hookseal_core::privacy::WithdrawalState;
+use hookseal_entity::event;
 use hookseal_entity::verification_session::{Column, Entity, Model};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -18,7 +19,7 @@ use super::given::{Given, Writes};
 use crate::store::rows::json;
 
 /// Organization and session.
-type Key = (String, String);
+pub(in crate::store) type Key = (String, String);
 
 /// Why a session does not take an event.
 #[derive(Clone, Debug)]
@@ -139,15 +140,16 @@ async fn standing(
     tx: &DatabaseTransaction,
     entering: &[(&Acceptance, Key, SessionPart)],
 ) -> Result<HashMap<Key, Model>, DbErr> {
-    let rows = locked(tx, given(entering.iter().map(|(_, key, _)| key))).await?;
+    let keys = entering.iter().map(|(_, key, _)| key.clone()).collect();
+    let rows = locked(tx, given(&keys)).await?;
     Ok(rows.into_iter().map(|r| ((r.organization_id.clone(), r.session_id.clone()), r)).collect())
 }
 
 /// Sessions, each once and in one order, so that two writers do not wait for each other.
-fn given<'a>(keys: impl Iterator<Item = &'a Key>) -> Given<2> {
-    let keys: BTreeSet<&Key> = keys.collect();
-    let rows =
-        keys.into_iter().map(|(organization, session)| [organization.into(), session.into()]);
+fn given(keys: &BTreeSet<Key>) -> Given<2> {
+    let rows = keys
+        .iter()
+        .map(|(organization, session)| [organization.as_str().into(), session.as_str().into()]);
     Given::new([("o", Text), ("s", Text)]).with(rows)
 }
 
@@ -166,24 +168,47 @@ async fn locked(tx: &DatabaseTransaction, sessions: Given<2>) -> Result<Vec<Mode
     rows.iter().map(|row| Model::from_query_result(row, "")).collect()
 }
 
+/// The session that an event tells of.
+pub(in crate::store) fn of(event: &event::Model) -> Option<Key> {
+    Some((event.organization_id.clone(), event.session_id.clone()?))
+}
+
 /// Removes sessions that have no event left and owe none.
 pub(in crate::store) async fn remove_without_events(
     tx: &DatabaseTransaction,
-    sessions: &[Key],
+    sessions: &BTreeSet<Key>,
 ) -> Result<(), DbErr> {
     // What is published for them before their rows are locked, a statement of its own sees; after that, nobody
     // publishes until they are removed.
-    locked(tx, given(sessions.iter())).await?;
+    locked(tx, given(sessions)).await?;
     let sql = format!(
         "DELETE FROM verification_sessions \
          WHERE (organization_id, session_id) IN (SELECT o, s FROM given) \
          AND (state IS NULL OR state = '{settled}') \
+         AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = verification_sessions.terminal_event_id) \
          AND NOT EXISTS (SELECT 1 FROM events e \
          WHERE e.organization_id = verification_sessions.organization_id \
-         AND e.session_id = verification_sessions.session_id)",
+         AND e.session_id = verification_sessions.session_id AND NOT e.ends_session)",
         settled = WithdrawalState::Settled.as_str(),
     );
-    given(sessions.iter()).write(tx.get_database_backend(), &sql).execute(tx).await?;
+    given(sessions).write(tx.get_database_backend(), &sql).execute(tx).await?;
+    Ok(())
+}
+
+/// Has the sessions that still have a row be found without the events that ended them, whose rows are gone.
+pub(in crate::store) async fn outlive(
+    tx: &DatabaseTransaction,
+    gone: impl Iterator<Item = &event::Model>,
+) -> Result<(), DbErr> {
+    let gone: BTreeSet<(Key, &str)> =
+        gone.filter_map(|event| Some((of(event)?, event.id.as_str()))).collect();
+    let rows = gone.iter().map(|((organization, session), event)| {
+        [organization.as_str().into(), session.as_str().into(), (*event).into()]
+    });
+    let sql = "UPDATE verification_sessions SET outlives_event = TRUE FROM given \
+               WHERE organization_id = o AND session_id = s AND terminal_event_id = t";
+    let gone = Given::new([("o", Text), ("s", Text), ("t", Text)]).with(rows);
+    gone.write(tx.get_database_backend(), sql).execute(tx).await?;
     Ok(())
 }
 

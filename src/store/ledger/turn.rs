@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Turns that are as long as this tell of requests at the door.
-const LONG: Duration = Duration::from_millis(4);
+const LONG: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// Whether somebody takes the time of this thread's turn already.
