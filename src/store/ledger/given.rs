@@ -1,8 +1,8 @@
 //! The rows that one statement is given, bound to it.
 //!
 //! On PostgreSQL they are bound as one array a column, so that one text, parsed and planned once, serves
-//! any number of them. SQLite has no arrays: there they are a `VALUES` list, in parts of few sizes, so that
-//! few texts serve any number.
+//! any number of them. SQLite has no arrays: there they are a `VALUES` list of one of few sizes, so that few texts
+//! serve any number; rows of NULL alone, which no statement finds, fill it up.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use sea_orm::{
 /// Most rows of one SQLite statement: each size stays prepared, and takes memory for every value.
 const PART_MOST: usize = 128;
 /// Most values of SQLite statements that go together.
-const JOINED_VALUES_MOST: usize = 128;
+const JOINED_VALUES_MOST: usize = 512;
 
 /// What a column holds. What may be missing is bound as `''` or the least number: arrays of sea-orm
 /// hold no NULL, and no row of ours holds either of them.
@@ -53,17 +53,13 @@ impl<const N: usize> Given<N> {
 
     /// Inserts the rows into the columns of `table` that have their columns' names.
     pub(super) fn insert(self, backend: DbBackend, table: &str) -> Writes {
-        let names = self.names();
-        self.write(backend, &format!("INSERT INTO {table} ({names}) SELECT {names} FROM given"))
+        let sql = self.insertion(table);
+        self.write(backend, &sql)
     }
 
     /// The same but for rows that what is there stands in the way of.
     pub(super) fn insert_new(self, backend: DbBackend, table: &str) -> Writes {
-        let names = self.names();
-        let sql = format!(
-            "INSERT INTO {table} ({names}) SELECT {names} FROM given WHERE true \
-             ON CONFLICT DO NOTHING"
-        );
+        let sql = format!("{} ON CONFLICT DO NOTHING", self.insertion(table));
         self.write(backend, &sql)
     }
 
@@ -90,6 +86,11 @@ impl<const N: usize> Given<N> {
         Ok(answers)
     }
 
+    fn insertion(&self, table: &str) -> String {
+        let (names, (first, _)) = (self.names(), self.columns[0]);
+        format!("INSERT INTO {table} ({names}) SELECT {names} FROM given WHERE {first} IS NOT NULL")
+    }
+
     fn names(&self) -> String {
         self.columns.map(|(name, _)| name).join(", ")
     }
@@ -109,8 +110,9 @@ impl<const N: usize> Given<N> {
         let mut statements = Vec::new();
         while rows > 0 {
             let size = part(rows);
-            rows -= size;
-            let values: Vec<Value> = values.by_ref().take(size * N).collect();
+            rows = rows.saturating_sub(size);
+            let mut values: Vec<Value> = values.by_ref().take(size * N).collect();
+            values.resize(size * N, Value::String(None));
             let source = values_source(size, N);
             let text = format!("WITH given({names}) AS ({source}) {sql}");
             statements.push(Statement::from_sql_and_values(backend, text, values));
@@ -183,10 +185,11 @@ fn without_undo(sql: &str) -> String {
     verb.map_or_else(|| sql.to_owned(), |verb| sql.replacen(verb, &format!("{verb} OR FAIL"), 1))
 }
 
-/// How many of `rows` go into the next statement: the two leading binary digits of their number.
+/// The size of the statement that the next of `rows` go into: as many or a few more, a number of two leading binary
+/// digits.
 fn part(rows: usize) -> usize {
     let unit = 1 << rows.ilog2().saturating_sub(1);
-    (rows / unit * unit).min(PART_MOST)
+    (rows.div_ceil(unit) * unit).min(PART_MOST)
 }
 
 fn values_source(rows: usize, columns: usize) -> String {
@@ -254,11 +257,10 @@ mod tests {
             let (mut left, mut statements) = (rows, 0);
             while left > 0 {
                 sizes.insert(part(left));
-                left -= part(left);
+                left = left.saturating_sub(part(left));
                 statements += 1;
             }
-            let most = rows / PART_MOST + 4;
-            assert!(statements <= most, "{rows} rows in {statements} statements");
+            assert_eq!(statements, rows.div_ceil(PART_MOST), "{rows} rows");
         }
         assert!(sizes.len() <= 14, "{sizes:?}");
     }
@@ -276,8 +278,9 @@ mod tests {
         };
         assert_eq!(texts(DbBackend::Sqlite, 1, 1), [2]);
         assert_eq!(texts(DbBackend::Sqlite, 0, 1), [1]);
-        assert_eq!(texts(DbBackend::Sqlite, 64, 64), [128]);
-        assert_eq!(texts(DbBackend::Sqlite, 64, 65), [128, 1]);
+        let most = PART_MOST;
+        assert_eq!(texts(DbBackend::Sqlite, most, 3 * most), [4 * most]);
+        assert_eq!(texts(DbBackend::Sqlite, most, 3 * most + 1), [4 * most, 1]);
         assert_eq!(texts(DbBackend::Postgres, 1, 1), [1, 1]);
     }
 
@@ -298,6 +301,12 @@ mod tests {
             "WITH given(k, at) AS (SELECT u.k, NULLIF(u.at, -9223372036854775808) \
              FROM unnest($1::text[], $2::bigint[]) AS u(k, at)) SELECT 1 FROM given"
         );
+        let mut filled = rows().with([[Value::from("d"), None::<i64>.into()]]);
+        filled = filled.with([[Value::from("e"), None::<i64>.into()]]);
+        let filled = filled.statements(DbBackend::Sqlite, "SELECT 1 FROM given");
+        let bound = &filled[0].values.as_ref().expect("values").0;
+        assert_eq!((filled.len(), bound.len()), (1, 12));
+        assert_eq!(bound[10..], [Value::String(None), Value::String(None)]);
         let sqlite = rows().statements(DbBackend::Sqlite, "SELECT 1 FROM given");
         let texts: Vec<_> = sqlite.iter().map(|statement| statement.sql.as_str()).collect();
         assert_eq!(
