@@ -56,3 +56,37 @@ impl MigrationTrait for Migration {
         Err(DbErr::Migration("a released step is never taken back".to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm_migration::sea_orm::{ConnectOptions, Database, Statement};
+
+    use super::*;
+    use crate::Migrator;
+
+    #[tokio::test]
+    async fn ends_of_sessions_that_outlive_their_events_are_told_apart() {
+        let mut options = ConnectOptions::new("sqlite::memory:");
+        options.max_connections(1);
+        let db = Database::connect(options).await.expect("a database");
+        Migrator::up(&db, Some(6)).await.expect("the steps before");
+        let run = async |sql: &str| db.execute_unprepared(sql).await.expect("it runs");
+        run("INSERT INTO events (id, organization_id, event_type, trigger_type, trigger_id, session_id,
+                created_at_ms)
+            VALUES ('evt_1', 'o', 't', 't', 'vs_1', 'vs_1', 1), ('evt_2', 'o', 't', 't', 'vs_2', 'vs_2', 1)")
+        .await;
+        run("INSERT INTO verification_sessions (organization_id, session_id, terminal_event_id)
+            VALUES ('o', 'vs_1', 'evt_1'), ('o', 'vs_2', NULL), ('o', 'vs_3', 'evt_3')")
+        .await;
+        Migrator::up(&db, None).await.expect("all steps");
+        let sql = "SELECT session_id FROM verification_sessions WHERE outlives_event";
+        let rows = db.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await;
+        let rows = rows.expect("rows").into_iter().map(|row| row.try_get_by_index::<String>(0));
+        assert_eq!(rows.collect::<Result<Vec<_>, _>>().expect("text"), ["vs_3"]);
+        // What was there before is found as what tells of a session, whether it ends it or not.
+        let sql = "SELECT count(*) FROM events WHERE session_id IS NOT NULL AND NOT ends_session";
+        let row = db.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await;
+        let count: i64 = row.expect("a row").expect("a row").try_get_by_index(0).expect("a number");
+        assert_eq!(count, 2);
+    }
+}
