@@ -30,7 +30,7 @@ use crate::config::Config;
 pub use self::certificate::{CertificateFiles, tls_config};
 
 /// By how much threads that take requests stand back behind those that deliver.
-const WORKER_NICENESS: i32 = 10;
+const WORKER_NICENESS: i32 = 5;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
 /// How long the first head of a connection may take.
