@@ -142,7 +142,7 @@ impl Intake {
         self.accept(&fields.judge(&self.catalogue)?, Purpose::Publish).await
     }
 
-    /// A place for one publish, before anything is read of it.
+    /// A place for one publish, before it is parsed.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when so many are under way that it would only wait.

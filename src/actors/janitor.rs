@@ -106,7 +106,7 @@ impl Janitor {
 }
 
 /// How long nothing is done after a round that did so much and took so long. After a full one it is a quarter of that,
-/// so that others get at the database in between, and still he removes about as much as can be published.
+/// so that others get at the database in between, and he removes most of what can be published meanwhile.
 fn rest_after(done: usize, batch: usize, took: Duration, pause: Duration) -> Duration {
     if done >= batch { took / 4 } else { pause }
 }
