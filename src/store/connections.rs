@@ -276,12 +276,13 @@ impl Connections {
     }
 
     /// Writes the log of a SQLite back into its file while others read and write. It begins anew once all of it is
-    /// back: the writer sees to what came in meanwhile, which is little, so that nobody waits for long.
+    /// back: what came in during the first pass is little, and of what came in during the second the writer makes an
+    /// end, while nobody else writes.
     pub(super) async fn write_back(&self) {
         if self.0.postgres_url.is_some() {
             return;
         }
-        for connection in [self.readers(), self.ledger()] {
+        for connection in [self.readers(), self.readers(), self.ledger()] {
             // What is not written back now is with the next.
             let _ = connection.execute_unprepared("PRAGMA wal_checkpoint(PASSIVE)").await;
         }
