@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value, Values,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
 };
 
 /// Most rows of one SQLite statement: each size stays prepared, and takes memory for every value.
@@ -66,11 +66,11 @@ impl<const N: usize> Given<N> {
     /// Runs `sql`, which finds the rows in `given`.
     pub(super) fn write(self, backend: DbBackend, sql: &str) -> Writes {
         let rows = (self.values.len() / N) as u64;
-        let statements = match backend {
-            DbBackend::Sqlite => self.statements(backend, &without_undo(sql)),
-            _ => self.statements(backend, sql),
+        let parts = match backend {
+            DbBackend::Sqlite => self.parts(backend, &without_undo(sql)),
+            _ => self.parts(backend, sql),
         };
-        Writes { statements, rows }
+        Writes { parts, rows }
     }
 
     /// Runs `sql`, which finds the rows in `given`; answers what it answers.
@@ -79,9 +79,9 @@ impl<const N: usize> Given<N> {
         tx: &DatabaseTransaction,
         sql: &str,
     ) -> Result<Vec<QueryResult>, DbErr> {
-        let mut answers = Vec::new();
-        for statement in self.statements(tx.get_database_backend(), sql) {
-            answers.append(&mut tx.query_all_raw(statement).await?);
+        let (mut answers, backend) = (Vec::new(), tx.get_database_backend());
+        for part in self.parts(backend, sql) {
+            answers.append(&mut tx.query_all_raw(part.statement(backend)).await?);
         }
         Ok(answers)
     }
@@ -92,39 +92,63 @@ impl<const N: usize> Given<N> {
     }
 
     fn names(&self) -> String {
-        self.columns.map(|(name, _)| name).join(", ")
+        names(&self.columns)
     }
 
-    fn statements(self, backend: DbBackend, sql: &str) -> Vec<Statement> {
+    fn parts(self, backend: DbBackend, sql: &str) -> Vec<Part> {
         if self.values.is_empty() {
             return Vec::new();
         }
-        let names = self.names();
+        let part = |rows, values| Part {
+            columns: self.columns.to_vec(),
+            rows,
+            sql: sql.to_owned(),
+            values,
+        };
+        let mut rows = self.values.len() / N;
         if backend == DbBackend::Postgres {
-            let source = arrays_source(&self.columns);
-            let text = format!("WITH given({names}) AS ({source}) {sql}");
-            let arrays = transposed(self.columns.map(|(_, kind)| kind), self.values);
-            return vec![Statement::from_sql_and_values(backend, text, arrays)];
+            return vec![part(rows, transposed(self.columns.map(|(_, kind)| kind), self.values))];
         }
-        let (mut rows, mut values) = (self.values.len() / N, self.values.into_iter());
-        let mut statements = Vec::new();
+        let (mut parts, mut values) = (Vec::new(), self.values.into_iter());
         while rows > 0 {
-            let size = part(rows);
+            let size = size(rows);
             rows = rows.saturating_sub(size);
             let mut values: Vec<Value> = values.by_ref().take(size * N).collect();
             values.resize(size * N, Value::String(None));
-            let source = values_source(size, N);
-            let text = format!("WITH given({names}) AS ({source}) {sql}");
-            statements.push(Statement::from_sql_and_values(backend, text, values));
+            parts.push(part(size, values));
         }
-        statements
+        parts
+    }
+}
+
+/// What is done with rows that are bound together.
+struct Part {
+    columns: Vec<(&'static str, Kind)>,
+    rows: usize,
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Part {
+    /// Its text behind others that have so many values.
+    fn text(&self, backend: DbBackend, bound: usize) -> String {
+        let source = match backend {
+            DbBackend::Postgres => arrays_source(&self.columns, bound),
+            _ => values_source(self.rows, self.columns.len()),
+        };
+        format!("WITH given({}) AS ({source}) {}", names(&self.columns), self.sql)
+    }
+
+    fn statement(self, backend: DbBackend) -> Statement {
+        let text = self.text(backend, 0);
+        Statement::from_sql_and_values(backend, text, self.values)
     }
 }
 
 /// Statements that write, one after the other.
 #[derive(Default)]
 pub(super) struct Writes {
-    statements: Vec<Statement>,
+    parts: Vec<Part>,
     /// Rows that they are given.
     rows: u64,
 }
@@ -135,47 +159,62 @@ impl Writes {
         self.rows
     }
 
-    /// And then these.
+    /// And then these. Neither looks at rows that the other writes.
     pub(super) fn and(mut self, then: Self) -> Self {
-        self.statements.extend(then.statements);
+        self.parts.extend(then.parts);
         self.rows += then.rows;
         self
     }
 
     /// Runs them; answers how many rows all of them wrote.
     pub(super) async fn execute(self, tx: &DatabaseTransaction) -> Result<u64, DbErr> {
+        let backend = tx.get_database_backend();
+        if backend == DbBackend::Postgres && self.parts.len() > 1 {
+            let row = tx.query_one_raw(at_once(self.parts)).await?;
+            let written = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
+            return Ok(written.unwrap_or_default().unsigned_abs());
+        }
         let mut written = 0;
-        for statement in joined(self.statements) {
+        for statement in joined(self.parts, backend) {
             written += tx.execute_raw(statement).await?.rows_affected();
         }
         Ok(written)
     }
 }
 
-/// Short statements in one text where the database takes that: what few rows cost is mostly the way to the
-/// thread that SQLite runs on, and back. Long ones would make a text for every pair of sizes.
-fn joined(statements: Vec<Statement>) -> Vec<Statement> {
-    let mut joined: Vec<Statement> = Vec::with_capacity(statements.len());
-    for statement in statements {
-        match joined.last_mut() {
-            Some(last) if values(last) + values(&statement) <= JOINED_VALUES_MOST => {
-                last.sql.push_str("; ");
-                last.sql.push_str(&statement.sql);
-                let values = last.values.get_or_insert_with(|| Values(Vec::new()));
-                values.0.extend(statement.values.into_iter().flat_map(|values| values.0));
-            }
-            _ => joined.push(statement),
-        }
+/// All of them as one statement of PostgreSQL, which answers how many rows they wrote: what few rows cost is mostly
+/// the way there and back.
+fn at_once(parts: Vec<Part>) -> Statement {
+    let (mut text, mut counts, mut values) = (String::from("WITH "), Vec::new(), Vec::new());
+    for (i, part) in parts.into_iter().enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        let sql = part.text(DbBackend::Postgres, values.len());
+        write!(text, "{comma}w{i} AS ({sql} RETURNING 1)")
+            .expect("writing to a string does not fail");
+        counts.push(format!("(SELECT count(*) FROM w{i})"));
+        values.extend(part.values);
     }
-    joined
+    text.push_str(&format!(" SELECT {}", counts.join(" + ")));
+    Statement::from_sql_and_values(DbBackend::Postgres, text, values)
 }
 
-/// How many values are bound; without end where a statement has to stay alone.
-fn values(statement: &Statement) -> usize {
-    match statement.db_backend {
-        DbBackend::Sqlite => statement.values.as_ref().map_or(0, |values| values.0.len()),
-        _ => JOINED_VALUES_MOST + 1,
+/// Short statements of SQLite in one text: what few rows cost is mostly the way to the thread that it runs on, and
+/// back. Long ones would make a text for every pair of sizes.
+fn joined(parts: Vec<Part>, backend: DbBackend) -> Vec<Statement> {
+    let mut joined: Vec<(String, Vec<Value>)> = Vec::with_capacity(parts.len());
+    for part in parts {
+        let text = part.text(backend, 0);
+        match joined.last_mut() {
+            Some((last, values)) if values.len() + part.values.len() <= JOINED_VALUES_MOST => {
+                last.push_str("; ");
+                last.push_str(&text);
+                values.extend(part.values);
+            }
+            _ => joined.push((text, part.values)),
+        }
     }
+    let statement = |(text, values)| Statement::from_sql_and_values(backend, text, values);
+    joined.into_iter().map(statement).collect()
 }
 
 /// The same write, which stays half done where it fails: a transaction in which something failed is dropped, and
@@ -187,9 +226,13 @@ fn without_undo(sql: &str) -> String {
 
 /// The size of the statement that the next of `rows` go into: as many or a few more, a number of two leading binary
 /// digits.
-fn part(rows: usize) -> usize {
+fn size(rows: usize) -> usize {
     let unit = 1 << rows.ilog2().saturating_sub(1);
     (rows.div_ceil(unit) * unit).min(PART_MOST)
+}
+
+fn names(columns: &[(&str, Kind)]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 fn values_source(rows: usize, columns: usize) -> String {
@@ -201,7 +244,8 @@ fn values_source(rows: usize, columns: usize) -> String {
     source
 }
 
-fn arrays_source(columns: &[(&str, Kind)]) -> String {
+/// Arrays behind so many other values.
+fn arrays_source(columns: &[(&str, Kind)], before: usize) -> String {
     let (mut selected, mut bound) = (String::new(), String::new());
     for (i, (name, kind)) in columns.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
@@ -218,10 +262,10 @@ fn arrays_source(columns: &[(&str, Kind)]) -> String {
         };
         selected.push_str(comma);
         selected.push_str(&column);
-        write!(bound, "{comma}${}::{array}", i + 1).expect("writing to a string does not fail");
+        write!(bound, "{comma}${}::{array}", before + i + 1)
+            .expect("writing to a string does not fail");
     }
-    let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    format!("SELECT {selected} FROM unnest({bound}) AS u({names})")
+    format!("SELECT {selected} FROM unnest({bound}) AS u({})", names(columns))
 }
 
 fn transposed<const N: usize>(kinds: [Kind; N], values: Vec<Value>) -> Vec<Value> {
@@ -256,8 +300,8 @@ mod tests {
         for rows in 1..=3000 {
             let (mut left, mut statements) = (rows, 0);
             while left > 0 {
-                sizes.insert(part(left));
-                left = left.saturating_sub(part(left));
+                sizes.insert(size(left));
+                left = left.saturating_sub(size(left));
                 statements += 1;
             }
             assert_eq!(statements, rows.div_ceil(PART_MOST), "{rows} rows");
@@ -269,19 +313,32 @@ mod tests {
     fn short_statements_go_together_where_the_database_takes_that() {
         let rows =
             |rows: usize| Given::new([("k", Text)]).with((0..rows).map(|_| [Value::from("a")]));
-        let texts = |backend, first: usize, second: usize| -> Vec<usize> {
+        let bound = |s: &Statement| s.values.as_ref().map_or(0, |values| values.0.len());
+        let both = |backend, first: usize, second: usize| {
             let writes =
                 rows(first).insert(backend, "a").and(rows(second).insert_new(backend, "b"));
             assert_eq!(writes.rows(), (first + second) as u64);
-            let bound = |s: &Statement| s.values.as_ref().map_or(0, |values| values.0.len());
-            joined(writes.statements).iter().map(bound).collect()
+            writes.parts
         };
-        assert_eq!(texts(DbBackend::Sqlite, 1, 1), [2]);
-        assert_eq!(texts(DbBackend::Sqlite, 0, 1), [1]);
+        let texts = |first, second| -> Vec<usize> {
+            let statements = joined(both(DbBackend::Sqlite, first, second), DbBackend::Sqlite);
+            statements.iter().map(bound).collect()
+        };
+        assert_eq!(texts(1, 1), [2]);
+        assert_eq!(texts(0, 1), [1]);
         let most = PART_MOST;
-        assert_eq!(texts(DbBackend::Sqlite, most, 3 * most), [4 * most]);
-        assert_eq!(texts(DbBackend::Sqlite, most, 3 * most + 1), [4 * most, 1]);
-        assert_eq!(texts(DbBackend::Postgres, 1, 1), [1, 1]);
+        assert_eq!(texts(most, 3 * most), [4 * most]);
+        assert_eq!(texts(most, 3 * most + 1), [4 * most, 1]);
+        let one = at_once(both(DbBackend::Postgres, most, 3 * most));
+        assert_eq!(bound(&one), 2);
+        assert_eq!(
+            one.sql,
+            "WITH w0 AS (WITH given(k) AS (SELECT u.k FROM unnest($1::text[]) AS u(k)) \
+             INSERT INTO a (k) SELECT k FROM given WHERE k IS NOT NULL RETURNING 1), \
+             w1 AS (WITH given(k) AS (SELECT u.k FROM unnest($2::text[]) AS u(k)) \
+             INSERT INTO b (k) SELECT k FROM given WHERE k IS NOT NULL ON CONFLICT DO NOTHING \
+             RETURNING 1) SELECT (SELECT count(*) FROM w0) + (SELECT count(*) FROM w1)"
+        );
     }
 
     #[test]
@@ -294,23 +351,22 @@ mod tests {
                 row("c", Some(3)),
             ])
         };
-        let postgres = rows().statements(DbBackend::Postgres, "SELECT 1 FROM given");
-        assert_eq!(postgres.len(), 1);
+        let texts = |rows: Given<2>, backend| -> Vec<String> {
+            let parts = rows.parts(backend, "SELECT 1 FROM given");
+            parts.into_iter().map(|part| part.statement(backend).sql).collect()
+        };
         assert_eq!(
-            postgres[0].sql,
-            "WITH given(k, at) AS (SELECT u.k, NULLIF(u.at, -9223372036854775808) \
-             FROM unnest($1::text[], $2::bigint[]) AS u(k, at)) SELECT 1 FROM given"
+            texts(rows(), DbBackend::Postgres),
+            ["WITH given(k, at) AS (SELECT u.k, NULLIF(u.at, -9223372036854775808) \
+             FROM unnest($1::text[], $2::bigint[]) AS u(k, at)) SELECT 1 FROM given"]
         );
         let mut filled = rows().with([[Value::from("d"), None::<i64>.into()]]);
         filled = filled.with([[Value::from("e"), None::<i64>.into()]]);
-        let filled = filled.statements(DbBackend::Sqlite, "SELECT 1 FROM given");
-        let bound = &filled[0].values.as_ref().expect("values").0;
-        assert_eq!((filled.len(), bound.len()), (1, 12));
-        assert_eq!(bound[10..], [Value::String(None), Value::String(None)]);
-        let sqlite = rows().statements(DbBackend::Sqlite, "SELECT 1 FROM given");
-        let texts: Vec<_> = sqlite.iter().map(|statement| statement.sql.as_str()).collect();
+        let filled = filled.parts(DbBackend::Sqlite, "SELECT 1 FROM given");
+        assert_eq!((filled.len(), filled[0].values.len()), (1, 12));
+        assert_eq!(filled[0].values[10..], [Value::String(None), Value::String(None)]);
         assert_eq!(
-            texts,
+            texts(rows(), DbBackend::Sqlite),
             ["WITH given(k, at) AS (VALUES (?, ?), (?, ?), (?, ?)) SELECT 1 FROM given"]
         );
     }
