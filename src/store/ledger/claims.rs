@@ -47,30 +47,18 @@ pub(super) async fn claim(
          claim_token = c.token, claim_expires_at_ms = c.expires_at_ms, updated_at_ms = c.now_ms \
          FROM given AS c WHERE deliveries.id = c.k AND COALESCE(deliveries.status, '') = '{pending}' \
          AND deliveries.next_attempt_at_ms <= c.now_ms \
-         AND deliveries.payload_scrubbed_at_ms IS NULL RETURNING *",
+         AND deliveries.payload_scrubbed_at_ms IS NULL \
+         RETURNING *, (SELECT jwe FROM sealed_payloads WHERE delivery_id = deliveries.id) AS jwe",
         delivering = Status::Delivering.as_str(),
         pending = Status::Pending.as_str(),
     );
-    let claimed = Given::new(columns).with(rows).query(tx, &sql).await?;
-    if claimed.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let mut deliveries = HashMap::new();
-    for row in claimed {
+    let mut claimed = HashMap::new();
+    for row in Given::new(columns).with(rows).query(tx, &sql).await? {
         let model = delivery::Model::from_query_result(&row, "").map_err(broken_row)?;
-        let id = model.id.clone();
-        if let Some(delivery) = rows::readable(model) {
-            deliveries.insert(id, delivery);
-        }
-    }
-    let ids = deliveries.keys().map(|id: &String| [id.as_str().into()]);
-    let payloads = Given::new([("k", Text)]).with(ids);
-    let sql = "SELECT p.delivery_id, p.jwe FROM given JOIN sealed_payloads p ON p.delivery_id = k";
-    let mut claimed = HashMap::with_capacity(deliveries.len());
-    for payload in payloads.query(tx, sql).await? {
-        if let Some(delivery) = deliveries.remove(&payload.try_get_by_index::<String>(0)?) {
+        let sealed: Option<Vec<u8>> = row.try_get("", "jwe")?;
+        if let (Some(delivery), Some(sealed)) = (rows::readable(model), sealed) {
             news.claimed(&delivery);
-            let sealed = Bytes::from(payload.try_get_by_index::<Vec<u8>>(1)?);
+            let sealed = Bytes::from(sealed);
             claimed.insert(delivery.id.clone(), Claimed { delivery, sealed });
         }
     }
