@@ -285,3 +285,33 @@ pub(super) async fn publish_batch(
         .collect();
     Ok(success(StatusCode::ACCEPTED, &answers))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn few_begin_between_two_looks_and_who_waits_holds_nobody_up() {
+        let begun = Rc::new(Cell::new(0));
+        let all = 3 * AT_A_TURN;
+        let publishes = tokio::task::LocalSet::new();
+        for _ in 0..all {
+            let begun = begun.clone();
+            publishes.spawn_local(in_turn(async move {
+                begun.set(begun.get() + 1);
+                std::future::pending::<()>().await;
+            }));
+        }
+        let looks = async {
+            for _ in 0..all {
+                let before = begun.get();
+                tokio::task::yield_now().await;
+                assert!(begun.get() <= before + AT_A_TURN, "{before}, then {}", begun.get());
+            }
+        };
+        publishes.run_until(looks).await;
+        assert_eq!(begun.get(), all);
+    }
+}
