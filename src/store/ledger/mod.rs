@@ -11,6 +11,7 @@ mod fence;
 mod given;
 mod inbox;
 pub(super) mod sessions;
+mod tend;
 mod turn;
 
 use std::collections::{HashMap, HashSet};
@@ -29,7 +30,7 @@ use hookseal_core::ports::{
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use self::claims::Trust;
 use self::fence::Standing;
@@ -39,12 +40,6 @@ use super::news::{Herald, News};
 use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
 use crate::metrics;
 
-/// How often is looked after what transactions leave behind.
-const TENDED_EVERY: Duration = Duration::from_secs(1);
-/// Rows whose pages are not worth writing back yet.
-const WRITTEN_BACK_FROM: f64 = 2048.0;
-/// After how many looks without a write between them the ledger keeps nothing at hand.
-const RESTS_AFTER: u32 = 10;
 /// How long a transaction may take: longer than the database lets any statement of it.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(12);
 
@@ -98,31 +93,11 @@ impl Write {
 pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> Queue {
     let turn = Arc::new(Turn::default());
     let (writes, inbox) = Inbox::open(turn.clone());
-    runtime.spawn(tend(writer.connections.clone(), writes.downgrade()));
+    runtime.spawn(tend::tend(writer.connections.clone(), writes.downgrade()));
     for _ in 0..writer.connections.ledger_connections() {
         runtime.spawn(writer.clone().write_batches(inbox.clone()));
     }
     Queue { writes, turn }
-}
-
-/// Looks after what transactions leave behind for as long as there is a `queue`: their log is written back beside
-/// those that follow, and once none follows, nothing of them stays in memory.
-async fn tend(connections: Connections, queue: mpsc::WeakSender<Write>) {
-    let rows = || metrics::LEDGER_BATCH_ROWS.get_sample_sum();
-    let (mut seen, mut written_back, mut quiet) = (rows(), rows(), RESTS_AFTER);
-    while queue.strong_count() > 0 {
-        tokio::time::sleep(TENDED_EVERY).await;
-        let written = rows();
-        quiet = if written == seen { quiet.saturating_add(1) } else { 0 };
-        seen = written;
-        if written - written_back >= WRITTEN_BACK_FROM {
-            written_back = written;
-            connections.write_back().await;
-        }
-        if quiet == RESTS_AFTER {
-            connections.release_pages().await;
-        }
-    }
 }
 
 #[async_trait]
