@@ -19,6 +19,9 @@ use super::{SqlRoster, text_value, unavailable};
 
 /// How long a caller waits for a connection or a lock before it hears that the store is away.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection to a PostgreSQL is known to be there after it was used. Asked each time, it costs every
+/// transaction a way there and back.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 /// How often the node lock is looked after.
 const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// How long nobody may answer before connections are replaced, and how often they are at most.
@@ -332,6 +335,7 @@ fn postgres_options(
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
         .connect_timeout(PATIENCE)
+        .test_before_acquire_if_idle_for(KNOWN_FOR)
         .sqlx_logging(false)
         .map_sqlx_postgres_opts(move |postgres| {
             postgres

@@ -186,8 +186,8 @@ fn broken_row(error: DbErr) -> Error {
 enum Failure {
     Driver(DbErr),
     Ours(Error),
-    /// A claim that was taken for standing does not: the transaction is to be run again by somebody who asks.
-    Mistrust,
+    /// Something stands in the way of a batch that was written as if nothing did.
+    Surprise,
 }
 
 impl Failure {
@@ -210,15 +210,32 @@ impl Failure {
             || self.database_code().is_some_and(of_data)
     }
 
+    /// Something may stand in the way of a batch that was written as if nothing did.
+    fn is_surprise(&self) -> bool {
+        matches!(self, Self::Surprise) || self.is_refusal()
+    }
+
     fn database_code(&self) -> Option<String> {
         match self {
-            Self::Driver(DbErr::Exec(RuntimeErr::SqlxError(error)))
-            | Self::Driver(DbErr::Query(RuntimeErr::SqlxError(error))) => {
-                Some(error.as_database_error()?.code().unwrap_or_default().into_owned())
-            }
-            Self::Driver(_) | Self::Ours(_) | Self::Mistrust => None,
+            Self::Driver(error) => database_code(error),
+            Self::Ours(_) | Self::Surprise => None,
         }
     }
+}
+
+/// Why the database did not do it, in its own words; none when it was not heard.
+fn database_code(error: &DbErr) -> Option<String> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            Some(error.as_database_error()?.code().unwrap_or_default().into_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Whether the database answered that it was not done.
+fn is_refused(error: &DbErr) -> bool {
+    database_code(error).is_some()
 }
 
 impl From<DbErr> for Failure {
@@ -238,7 +255,7 @@ impl From<Failure> for Error {
         match failure {
             Failure::Driver(error) => unavailable(error),
             Failure::Ours(error) => error,
-            Failure::Mistrust => Self::Broken { what: "a claim", source: None },
+            Failure::Surprise => Self::Broken { what: "a batch of the ledger", source: None },
         }
     }
 }

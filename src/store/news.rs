@@ -9,6 +9,7 @@ use hookseal_core::feed::{Change, DeliveryChange, EndpointChange};
 use hookseal_core::ports::Feed;
 use sea_orm::{DatabaseTransaction, DbErr};
 
+use super::is_refused;
 use super::statistics::Minutes;
 
 /// Who hears of what was committed.
@@ -65,14 +66,31 @@ impl News {
         tx: DatabaseTransaction,
         herald: &Herald,
     ) -> Result<(), DbErr> {
+        self.told_after(tx.commit(), herald).await
+    }
+
+    /// Tells once it is committed. `commit` may write as well, where all rows are new or are kept from others by what
+    /// it asks of them.
+    pub(super) async fn told_after(
+        self,
+        commit: impl Future<Output = Result<(), DbErr>>,
+        herald: &Herald,
+    ) -> Result<(), DbErr> {
         if self.0.is_empty() {
-            return tx.commit().await;
+            return commit.await;
         }
         // Whoever writes these rows next takes his place later, since they are held until the commit.
         let ticket = herald.feed.ticket();
-        tx.commit().await?;
-        herald.minutes.count(&self.0);
-        ticket.publish(self.0);
-        Ok(())
+        let committed = commit.await;
+        match &committed {
+            Ok(()) => {
+                herald.minutes.count(&self.0);
+                ticket.publish(self.0);
+            }
+            // Refused, nothing of it is there; after any other error it may be.
+            Err(error) if is_refused(error) => ticket.publish(Vec::new()),
+            Err(_) => drop(ticket),
+        }
+        committed
     }
 }

@@ -40,6 +40,7 @@ crate::on_every_database!(
     a_settlement_without_its_claim_changes_nothing,
     of_two_ends_of_a_claim_the_first_is_the_end,
     one_refused_write_spoils_no_other,
+    what_stands_in_the_way_of_one_stands_in_no_others,
     a_lapsed_claim_is_due_again_and_the_third_parks,
     the_sweep_scrubs_what_is_over_and_nothing_else,
     history_goes_when_it_is_old_and_holds_no_payload,
@@ -354,6 +355,55 @@ async fn one_refused_write_spoils_no_other(bench: Bench) {
     assert_eq!(well, expected);
     let events = bench.store.events(&organization, &EventFilter::default(), &page(PAGE)).await;
     assert_eq!(events.unwrap().items.len(), 20);
+}
+
+async fn what_stands_in_the_way_of_one_stands_in_no_others(bench: Bench) {
+    let organization = bench.organization().await;
+    let endpoint = bench.endpoint(&organization).await;
+    let (flying, lost) = (accepted(&bench).await, accepted(&bench).await);
+    let flying = settlement(&claimed(&bench, &flying, 1, T0).await, 1, 204, after(1));
+    let lost = settlement(&claimed(&bench, &lost, 2, T0).await, 3, 204, after(1));
+    let key = keyed(bench.acceptance(&endpoint).await, "k", "print");
+    bench.store.accept(key).await.unwrap();
+    let end = ending(bench.acceptance(&endpoint).await, "vs_1");
+    bench.store.accept(end).await.unwrap();
+    let before = bench.told.handed_over.lock().len();
+    // Twice: after a batch in which something stood in the way the next one is looked through, too.
+    for round in 0..2 {
+        let new = |what| format!("{what}{round}");
+        let mut stale = bench.acceptance(&endpoint).await;
+        stale.audience_version -= 1;
+        let all = [
+            (bench.acceptance(&endpoint).await, "Committed"),
+            (keyed(bench.acceptance(&endpoint).await, "k", "print"), "Repeated"),
+            (keyed(bench.acceptance(&endpoint).await, &new("k"), "print"), "Committed"),
+            (ending(bench.acceptance(&endpoint).await, "vs_1"), "TerminalExists"),
+            (ending(bench.acceptance(&endpoint).await, &new("vs_2")), "Committed"),
+            (stale, "Stale"),
+            (bench.acceptance(&endpoint).await, "Committed"),
+        ];
+        let mut answers = Vec::new();
+        for (acceptance, expected) in all {
+            let store = bench.store.clone();
+            let accept = tokio::spawn(async move { store.accept(acceptance).await.unwrap() });
+            answers.push((accept, expected));
+        }
+        let ends = [(&flying, round == 0), (&lost, false)].map(|(end, expected)| {
+            let (store, end) = (bench.store.clone(), vec![end.clone()]);
+            let settle = async move { store.settle(end, Haste::Now).await.unwrap() };
+            (tokio::spawn(settle), expected)
+        });
+        for (answer, expected) in answers {
+            let answer = format!("{:?}", answer.await.unwrap());
+            assert!(answer.starts_with(expected), "{round}: {answer}, expected {expected}");
+        }
+        for (end, expected) in ends {
+            assert_eq!(end.await.unwrap(), [expected], "{round}");
+        }
+    }
+    assert_eq!(bench.told.handed_over.lock().len(), before + 8);
+    assert_eq!(read(&bench, &flying.delivery).await.progress.status, Status::Succeeded);
+    assert_eq!(read(&bench, &lost.delivery).await.progress.status, Status::Delivering);
 }
 
 async fn a_lapsed_claim_is_due_again_and_the_third_parks(bench: Bench) {

@@ -21,7 +21,33 @@ use crate::store::directory::record;
 use crate::store::news::News;
 use crate::store::rows::delivery_row;
 
-/// Inserts events, their sessions, deliveries and payloads.
+/// What accepting all of them writes, where nothing stands in the way of any; none where it has to be looked at.
+pub(super) fn all(backend: DbBackend, acceptances: &[&Acceptance]) -> Option<Writes> {
+    let sessions = sessions::all_new(backend, acceptances)?;
+    if acceptances.iter().any(|acceptance| acceptance.entry.is_some()) {
+        return None;
+    }
+    let audiences: BTreeSet<(&str, i64)> = acceptances
+        .iter()
+        .map(|acceptance| (acceptance.event.organization_id.as_str(), acceptance.audience_version))
+        .collect();
+    let audiences = audiences.into_iter().map(|(id, version)| [id.into(), version.into()]);
+    let audiences = Given::new([("k", Text), ("version", Number)]).with(audiences).found(
+        backend,
+        "SELECT 1 FROM organizations WHERE id = k AND audience_version = version \
+         AND frozen_at_ms IS NULL AND deleted_at_ms IS NULL",
+    );
+    let deliveries = acceptances.iter().flat_map(|acceptance| &acceptance.deliveries).collect();
+    Some(
+        audiences
+            .and(keyed_events(backend, &keyed(acceptances)))
+            .and(free_events(backend, acceptances))
+            .and(sessions)
+            .and(insert_deliveries(backend, deliveries)),
+    )
+}
+
+/// Inserts events, their sessions, deliveries and payloads, looking at what stands in the way of each.
 pub(super) async fn accept(
     tx: &DatabaseTransaction,
     acceptances: &[&Acceptance],
@@ -59,10 +85,7 @@ pub(super) async fn accept(
         }
     }
     let events = undecided(acceptances, &verdicts);
-    // Without a key nothing can be in an event's way, and to look for it costs as much as an index.
-    let free = events.iter().filter(|acceptance| acceptance.idempotency.is_none());
-    let free = Given::new(EVENT).with(free.map(event_row)).insert(backend, "events");
-    let refusals = sessions::enter(tx, &events, free).await?;
+    let refusals = sessions::enter(tx, &events, free_events(backend, &events)).await?;
     for (verdict, acceptance) in verdicts.iter_mut().zip(acceptances) {
         if let Some(refusal) = refusals.get(acceptance.event.id.as_str()) {
             *verdict = Some(refusal.into());
@@ -75,14 +98,17 @@ pub(super) async fn accept(
     let winners = undecided(acceptances, &verdicts);
     let deliveries = winners.iter().flat_map(|acceptance| &acceptance.deliveries).collect();
     insert_deliveries(backend, deliveries).execute(tx).await?;
-    for acceptance in &winners {
-        news.accepted(&acceptance.event);
-        acceptance.deliveries.iter().for_each(|new| news.created(&new.delivery));
-    }
+    winners.iter().for_each(|acceptance| tell(acceptance, news));
     for entry in winners.iter().filter_map(|acceptance| acceptance.entry.as_ref()) {
         record(tx, entry).await?;
     }
     Ok(verdicts.into_iter().map(|verdict| verdict.unwrap_or(Accepted::Committed)).collect())
+}
+
+/// Tells of an event that was inserted, and of its deliveries.
+pub(super) fn tell(acceptance: &Acceptance, news: &mut News) {
+    news.accepted(&acceptance.event);
+    acceptance.deliveries.iter().for_each(|new| news.created(&new.delivery));
 }
 
 fn undecided<'a>(
@@ -148,20 +174,34 @@ fn event_row(acceptance: &&Acceptance) -> [Value; EVENT.len()] {
     ]
 }
 
+/// Without a key nothing can be in an event's way, and to look for it costs as much as an index.
+fn free_events(backend: DbBackend, acceptances: &[&Acceptance]) -> Writes {
+    let free = acceptances.iter().filter(|acceptance| acceptance.idempotency.is_none());
+    Given::new(EVENT).with(free.map(event_row)).insert(backend, "events")
+}
+
+/// Those with keys, in one order, so that two writers do not wait for each other; of one key the first stays first.
+fn keyed<'a>(acceptances: &[&'a Acceptance]) -> Vec<&'a Acceptance> {
+    let keyed = acceptances.iter().filter(|acceptance| acceptance.idempotency.is_some());
+    let mut keyed: Vec<&Acceptance> = keyed.copied().collect();
+    keyed.sort_by_key(|acceptance| {
+        let key = acceptance.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
+        (&acceptance.event.organization_id, key)
+    });
+    keyed
+}
+
+fn keyed_events(backend: DbBackend, keyed: &[&Acceptance]) -> Writes {
+    Given::new(EVENT).with(keyed.iter().map(event_row)).insert_new(backend, "events")
+}
+
 /// Inserts those of the events with keys that conflict with nothing; answers the ids of the others.
 async fn insert_keyed<'a>(
     tx: &DatabaseTransaction,
     acceptances: &[&'a Acceptance],
 ) -> Result<HashSet<&'a str>, DbErr> {
-    let keyed = acceptances.iter().filter(|acceptance| acceptance.idempotency.is_some());
-    let mut keyed: Vec<&Acceptance> = keyed.copied().collect();
-    // In one order, so that two writers do not wait for each other; of one key the first stays first.
-    keyed.sort_by_key(|acceptance| {
-        let key = acceptance.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
-        (&acceptance.event.organization_id, key)
-    });
-    let rows = Given::new(EVENT).with(keyed.iter().map(event_row));
-    let inserted = rows.insert_new(tx.get_database_backend(), "events").execute(tx).await?;
+    let keyed = keyed(acceptances);
+    let inserted = keyed_events(tx.get_database_backend(), &keyed).execute(tx).await?;
     let mut missing = HashSet::new();
     if inserted < keyed.len() as u64 {
         let ids = || keyed.iter().map(|acceptance| acceptance.event.id.as_str());

@@ -7,15 +7,15 @@ use hookseal_core::delivery::Status;
 use hookseal_core::id::{DeliveryId, Minter};
 use hookseal_core::ports::{Claimed, Settlement};
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{delivery, delivery_attempt};
+use hookseal_entity::delivery;
 use sea_orm::{
     ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, EntityTrait,
-    FromQueryResult, IntoActiveModel, Order, QueryFilter, QueryOrder,
+    FromQueryResult, Order, QueryFilter, QueryOrder,
 };
 
 use super::ClaimRequest;
 use super::given::Kind::{Flag, Number, NumberOrNull, Text, TextOrNull};
-use super::given::{Given, Writes};
+use super::given::{Given, Kind, Writes};
 use crate::store::news::News;
 use crate::store::rows::{self, attempt_row, duration_ms};
 use crate::store::transition::{Busy, locked, write};
@@ -65,59 +65,38 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-/// What is thought of the claims of a batch before it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// All of them stand, as nearly always; then the number of rows written says enough. Where one does
-    /// not, nothing of the batch is to be kept.
-    AllStand,
-    /// Some may not: each row that is written is named.
-    Asks,
+/// What the ends of claims write, where all of these still stand.
+pub(super) fn all_ends(backend: DbBackend, settlements: &[&Settlement], minter: &Minter) -> Writes {
+    end(settlements).write(backend, &ending()).and(scrub(backend, settlements)).and(history(
+        backend,
+        settlements,
+        minter,
+    ))
 }
 
-/// The ends of claims that were written.
-pub(super) struct Settled {
-    /// Ids of deliveries whose claims still stood.
-    pub(super) ids: HashSet<String>,
-    /// Whether a replacing event is owed by it.
-    pub(super) replacement_owed: bool,
-}
-
-/// Writes the ends of claims that still stand.
+/// Writes the ends of claims that still stand; answers the ids of their deliveries, and whether a replacing event is
+/// owed by it.
 pub(super) async fn settle(
     tx: &DatabaseTransaction,
-    settlements: &mut [&Settlement],
-    trust: Trust,
+    settlements: &[&Settlement],
     minter: &Minter,
     news: &mut News,
-) -> Result<Settled, Failure> {
-    // In one order, so that two writers do not wait for each other.
-    settlements.sort_unstable_by_key(|settlement| &settlement.delivery.id);
-    let settled = write_ends(tx, settlements, trust).await?;
+) -> Result<(HashSet<String>, bool), Failure> {
+    let sql = format!("{} RETURNING deliveries.id", ending());
+    let returned = end(settlements).query(tx, &sql).await?;
+    let ids = returned.iter().map(|row| row.try_get_by_index::<String>(0));
+    let mut ids = ids.collect::<Result<HashSet<_>, _>>()?;
     let (stood, missed): (Vec<&Settlement>, Vec<&Settlement>) =
-        settlements.iter().copied().partition(|s| settled.contains(s.delivery.id.as_str()));
-    let mut settled = settled.into_iter().map(ToOwned::to_owned).collect::<HashSet<_>>();
+        settlements.iter().copied().partition(|s| ids.contains(s.delivery.id.as_str()));
+    let backend = tx.get_database_backend();
+    scrub(backend, &stood).and(history(backend, &stood, minter)).execute(tx).await?;
     stood.iter().for_each(|s| news.changed(&s.delivery, &s.progress));
-    let replaced: Vec<_> = stood
-        .iter()
-        .filter_map(|s| {
-            let attempt = s.replaced.as_ref()?;
-            Some(attempt_row(&minter.attempt(s.progress.updated_at), &s.delivery.id, attempt))
-        })
-        .map(IntoActiveModel::into_active_model)
-        .collect();
-    if !replaced.is_empty() {
-        delivery_attempt::Entity::insert_many(replaced).exec_without_returning(tx).await?;
+    if missed.is_empty() {
+        return Ok((ids, false));
     }
-    let replacement_owed = match missed.as_slice() {
-        [] => false,
-        missed => {
-            let (ended, owed) = settle_revoked(tx, missed, minter, news).await?;
-            settled.extend(ended);
-            owed
-        }
-    };
-    Ok(Settled { ids: settled, replacement_owed })
+    let (ended, replacement_owed) = settle_revoked(tx, &missed, minter, news).await?;
+    ids.extend(ended);
+    Ok((ids, replacement_owed))
 }
 
 /// Writes the ends of claims whose payloads were taken away meanwhile; answers their ids, and whether
@@ -160,32 +139,53 @@ fn scrub(backend: DbBackend, settlements: &[&Settlement]) -> Writes {
     Given::new([("k", Text)]).with(ids).write(backend, sql)
 }
 
-/// Writes the ends, and takes away the payloads that are not kept; answers the ids of deliveries whose claims
-/// still stood.
-async fn write_ends<'a>(
-    tx: &DatabaseTransaction,
-    settlements: &[&'a Settlement],
-    trust: Trust,
-) -> Result<HashSet<&'a str>, Failure> {
+/// Keeps the attempts that others took the place of.
+fn history(backend: DbBackend, settlements: &[&Settlement], minter: &Minter) -> Writes {
     let columns = [
-        ("k", Text),
-        ("token", Number),
-        ("status", Text),
-        ("attempt_count", Number),
-        ("last_attempt_at_ms", NumberOrNull),
-        ("last_duration_ms", NumberOrNull),
-        ("last_status_code", NumberOrNull),
-        ("last_error", TextOrNull),
-        ("next_attempt_at_ms", NumberOrNull),
-        ("payload_expires_at_ms", NumberOrNull),
-        ("retention_reason", Text),
-        ("payload_scrubbed_at_ms", NumberOrNull),
-        ("lost_claims", Number),
-        ("maybe_delivered", Flag),
-        ("failure_reason", TextOrNull),
-        ("updated_at_ms", Number),
+        ("id", Text),
+        ("delivery_id", Text),
+        ("attempted_at_ms", Number),
+        ("duration_ms", Number),
+        ("status_code", NumberOrNull),
+        ("error", TextOrNull),
     ];
-    let rows = settlements.iter().map(|settlement| {
+    let rows = settlements.iter().filter_map(|settlement| {
+        let attempt = settlement.replaced.as_ref()?;
+        let id = minter.attempt(settlement.progress.updated_at);
+        let row = attempt_row(&id, &settlement.delivery.id, attempt);
+        Some([
+            row.id.into(),
+            row.delivery_id.into(),
+            row.attempted_at_ms.into(),
+            row.duration_ms.into(),
+            row.status_code.into(),
+            row.error.into(),
+        ])
+    });
+    Given::new(columns).with(rows).insert(backend, "delivery_attempts")
+}
+
+const END: [(&str, Kind); 16] = [
+    ("k", Text),
+    ("token", Number),
+    ("status", Text),
+    ("attempt_count", Number),
+    ("last_attempt_at_ms", NumberOrNull),
+    ("last_duration_ms", NumberOrNull),
+    ("last_status_code", NumberOrNull),
+    ("last_error", TextOrNull),
+    ("next_attempt_at_ms", NumberOrNull),
+    ("payload_expires_at_ms", NumberOrNull),
+    ("retention_reason", Text),
+    ("payload_scrubbed_at_ms", NumberOrNull),
+    ("lost_claims", Number),
+    ("maybe_delivered", Flag),
+    ("failure_reason", TextOrNull),
+    ("updated_at_ms", Number),
+];
+
+fn end(settlements: &[&Settlement]) -> Given<{ END.len() }> {
+    Given::new(END).with(settlements.iter().map(|settlement| {
         let progress = &settlement.progress;
         let attempt = progress.last_attempt;
         let ms = |at: Option<Timestamp>| at.map(Timestamp::as_ms);
@@ -207,35 +207,17 @@ async fn write_ends<'a>(
             progress.failure_reason.map(|reason| reason.as_str()).into(),
             progress.updated_at.as_ms().into(),
         ]
-    });
+    }))
+}
+
+/// Ends the claims that still stand.
+fn ending() -> String {
     let assignments: Vec<_> =
-        columns[2..].iter().map(|(name, _)| format!("{name} = s.{name}")).collect();
-    let update = format!(
+        END[2..].iter().map(|(name, _)| format!("{name} = s.{name}")).collect();
+    format!(
         "UPDATE deliveries SET {}, claim_token = NULL, claim_expires_at_ms = NULL \
          FROM given AS s WHERE deliveries.id = s.k AND deliveries.claim_token = s.token \
          AND deliveries.payload_scrubbed_at_ms IS NULL",
         assignments.join(", "),
-    );
-    let ends = Given::new(columns).with(rows);
-    let all = settlements.iter().map(|settlement| settlement.delivery.id.as_str());
-    let backend = tx.get_database_backend();
-    match trust {
-        Trust::AllStand => {
-            let writes = ends.write(backend, &update).and(scrub(backend, settlements));
-            let all_stood = writes.rows();
-            match writes.execute(tx).await? {
-                written if written == all_stood => Ok(all.collect()),
-                _ => Err(Failure::Mistrust),
-            }
-        }
-        Trust::Asks => {
-            let returned = ends.query(tx, &format!("{update} RETURNING deliveries.id")).await?;
-            let ids = returned.iter().map(|row| row.try_get_by_index::<String>(0));
-            let ids = ids.collect::<Result<HashSet<_>, _>>()?;
-            let stood = |settlement: &&&Settlement| ids.contains(settlement.delivery.id.as_str());
-            let stood: Vec<&Settlement> = settlements.iter().filter(stood).copied().collect();
-            scrub(backend, &stood).execute(tx).await?;
-            Ok(stood.into_iter().map(|settlement| settlement.delivery.id.as_str()).collect())
-        }
-    }
+    )
 }

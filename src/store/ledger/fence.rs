@@ -5,12 +5,44 @@ use std::collections::{BTreeSet, HashMap};
 
 use hookseal_core::delivery::ClaimToken;
 use hookseal_core::id::EndpointId;
-use hookseal_core::ports::Acceptance;
-use hookseal_core::shard::{NodeNumber, Shards};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
+use hookseal_core::ports::{Acceptance, Settlement};
+use hookseal_core::shard::{NodeNumber, Shard, Shards};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 
-use super::Write;
+use super::given::Kind::Number;
+use super::given::{Given, Writes};
+use super::{ClaimRequest, Write};
 use crate::store::Failure;
+
+/// Where a node has only to stand.
+const ANY_SHARD: i64 = -1;
+
+/// Has nothing stand of what goes together with it unless the nodes stand that `settlements` were claimed on, and hold
+/// what `acceptances` come with. [`Standing`] tells the same of each.
+pub(super) fn stand(
+    backend: DbBackend,
+    settlements: &[&Settlement],
+    acceptances: &[&Acceptance],
+) -> Writes {
+    let ended = settlements.iter().map(|settlement| (settlement.token.node(), ANY_SHARD));
+    let reserved =
+        acceptances.iter().flat_map(|acceptance| &acceptance.deliveries).filter_map(|new| {
+            let token = new.reservation.as_ref()?.token();
+            Some((token.node(), Shard::of(&new.delivery.endpoint_id).number().into()))
+        });
+    let asked: BTreeSet<(i64, i64)> = ended
+        .chain(reserved)
+        .filter(|(node, _)| *node != NodeNumber::SOLE)
+        .map(|(node, shard)| (node.0, shard))
+        .collect();
+    let source = format!(
+        "SELECT 1 FROM nodes WHERE ended_at_ms IS NULL AND number & {mask} = node AND (shard = {ANY_SHARD} \
+         OR EXISTS (SELECT 1 FROM shards WHERE owner = nodes.number AND shards.shard = given.shard))",
+        mask = ClaimToken::NODE_MASK,
+    );
+    let asked = asked.into_iter().map(|(node, shard)| [node.into(), shard.into()]);
+    Given::new([("node", Number), ("shard", Number)]).with(asked).found(backend, &source)
+}
 
 /// Nodes that stand, and what each holds.
 #[derive(Debug, Default)]
@@ -53,8 +85,14 @@ impl Standing {
         token.node() == NodeNumber::SOLE || self.0.contains_key(&token.node())
     }
 
+    /// Those of `requests` whose deliveries may be claimed.
+    pub(super) fn of_claims<'a>(&self, requests: &[&'a ClaimRequest]) -> Vec<&'a ClaimRequest> {
+        let may = |request: &&&ClaimRequest| self.may_claim(request.claim.token, &request.endpoint);
+        requests.iter().filter(may).copied().collect()
+    }
+
     /// Whether a delivery to `endpoint` may be claimed under `token`.
-    pub(super) fn may_claim(&self, token: ClaimToken, endpoint: &EndpointId) -> bool {
+    fn may_claim(&self, token: ClaimToken, endpoint: &EndpointId) -> bool {
         token.node() == NodeNumber::SOLE
             || self.0.get(&token.node()).is_some_and(|held| held.hold(endpoint))
     }

@@ -8,13 +8,17 @@ use std::fmt::Write as _;
 
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult,
+    Statement, Value,
 };
 
 /// Most rows of one SQLite statement: each size stays prepared, and takes memory for every value.
 const PART_MOST: usize = 128;
 /// Most values of SQLite statements that go together.
 const JOINED_VALUES_MOST: usize = 512;
+
+/// What a PostgreSQL logs where not all rows could be written.
+const SURPRISE: &str = "something stands in the way of this batch, which is looked through now";
 
 /// What a column holds. What may be missing is bound as `''` or the least number: arrays of sea-orm
 /// hold no NULL, and no row of ours holds either of them.
@@ -63,6 +67,19 @@ impl<const N: usize> Given<N> {
         self.write(backend, &sql)
     }
 
+    /// Has nothing of what it goes together with stand unless each of the rows finds something in `source`.
+    pub(super) fn found(self, backend: DbBackend, source: &str) -> Writes {
+        if backend == DbBackend::Postgres {
+            return self.write(backend, &format!("SELECT 1 FROM given WHERE EXISTS ({source})"));
+        }
+        // Rows that are read are not counted there; an event without an id is refused.
+        let sql = format!(
+            "INSERT INTO events (id) SELECT NULL FROM given WHERE {} IS NOT NULL AND NOT EXISTS ({source})",
+            self.columns[0].0
+        );
+        Writes { rows: 0, ..self.write(backend, &sql) }
+    }
+
     /// Runs `sql`, which finds the rows in `given`.
     pub(super) fn write(self, backend: DbBackend, sql: &str) -> Writes {
         let rows = (self.values.len() / N) as u64;
@@ -99,15 +116,20 @@ impl<const N: usize> Given<N> {
         if self.values.is_empty() {
             return Vec::new();
         }
-        let part = |rows, values| Part {
+        let part = |turn, rows, values| Part {
             columns: self.columns.to_vec(),
+            turn,
             rows,
             sql: sql.to_owned(),
             values,
         };
         let mut rows = self.values.len() / N;
         if backend == DbBackend::Postgres {
-            return vec![part(rows, transposed(self.columns.map(|(_, kind)| kind), self.values))];
+            return vec![part(
+                0,
+                rows,
+                transposed(self.columns.map(|(_, kind)| kind), self.values),
+            )];
         }
         let (mut parts, mut values) = (Vec::new(), self.values.into_iter());
         while rows > 0 {
@@ -115,7 +137,7 @@ impl<const N: usize> Given<N> {
             rows = rows.saturating_sub(size);
             let mut values: Vec<Value> = values.by_ref().take(size * N).collect();
             values.resize(size * N, Value::String(None));
-            parts.push(part(size, values));
+            parts.push(part(parts.len(), size, values));
         }
         parts
     }
@@ -124,6 +146,8 @@ impl<const N: usize> Given<N> {
 /// What is done with rows that are bound together.
 struct Part {
     columns: Vec<(&'static str, Kind)>,
+    /// Which of the parts that its rows are split into.
+    turn: usize,
     rows: usize,
     sql: String,
     values: Vec<Value>,
@@ -166,11 +190,19 @@ impl Writes {
         self
     }
 
+    /// Runs them on a PostgreSQL as a transaction of their own, of which nothing is kept unless all rows were written.
+    pub(super) async fn commit(self, db: &DatabaseConnection) -> Result<(), DbErr> {
+        if !self.parts.is_empty() {
+            db.execute_raw(at_once(self.parts, Some(self.rows))).await?;
+        }
+        Ok(())
+    }
+
     /// Runs them; answers how many rows all of them wrote.
     pub(super) async fn execute(self, tx: &DatabaseTransaction) -> Result<u64, DbErr> {
         let backend = tx.get_database_backend();
         if backend == DbBackend::Postgres && self.parts.len() > 1 {
-            let row = tx.query_one_raw(at_once(self.parts)).await?;
+            let row = tx.query_one_raw(at_once(self.parts, None)).await?;
             let written = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
             return Ok(written.unwrap_or_default().unsigned_abs());
         }
@@ -182,38 +214,56 @@ impl Writes {
     }
 }
 
-/// All of them as one statement of PostgreSQL, which answers how many rows they wrote: what few rows cost is mostly
-/// the way there and back.
-fn at_once(parts: Vec<Part>) -> Statement {
+/// All of them as one statement of PostgreSQL, which answers how many rows they wrote, or fails unless these are `all`:
+/// what few rows cost is mostly the way there and back.
+fn at_once(parts: Vec<Part>, all: Option<u64>) -> Statement {
     let (mut text, mut counts, mut values) = (String::from("WITH "), Vec::new(), Vec::new());
     for (i, part) in parts.into_iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
         let sql = part.text(DbBackend::Postgres, values.len());
-        write!(text, "{comma}w{i} AS ({sql} RETURNING 1)")
-            .expect("writing to a string does not fail");
+        let counted = if part.sql.starts_with("SELECT") { "" } else { " RETURNING 1" };
+        write!(text, "{comma}w{i} AS ({sql}{counted})").expect("writing to a string does not fail");
         counts.push(format!("(SELECT count(*) FROM w{i})"));
         values.extend(part.values);
     }
-    text.push_str(&format!(" SELECT {}", counts.join(" + ")));
+    let written = counts.join(" + ");
+    if let Some(all) = all {
+        // What is no number is refused, and the server's log says what it was.
+        let bound = values.len() + 1;
+        write!(
+            text,
+            " SELECT CAST(CASE {written} WHEN ${bound}::bigint THEN '1' ELSE '{SURPRISE}' END AS integer)"
+        )
+        .expect("writing to a string does not fail");
+        values.push(i64::try_from(all).unwrap_or(i64::MAX).into());
+    } else {
+        text.push_str(&format!(" SELECT {written}"));
+    }
     Statement::from_sql_and_values(DbBackend::Postgres, text, values)
 }
 
-/// Short statements of SQLite in one text: what few rows cost is mostly the way to the thread that it runs on, and
-/// back. Long ones would make a text for every pair of sizes.
-fn joined(parts: Vec<Part>, backend: DbBackend) -> Vec<Statement> {
-    let mut joined: Vec<(String, Vec<Value>)> = Vec::with_capacity(parts.len());
+/// Statements of SQLite in one text: what few rows cost is mostly the way to the thread that it runs on, and back. Short
+/// ones go together, and of the others those for as many rows of several tables: more would make a text for every
+/// pair of sizes.
+fn joined(mut parts: Vec<Part>, backend: DbBackend) -> Vec<Statement> {
+    // Tables know nothing of each other.
+    parts.sort_by_key(|part| part.turn);
+    let mut joined: Vec<(String, Vec<Value>, (usize, usize))> = Vec::with_capacity(parts.len());
     for part in parts {
-        let text = part.text(backend, 0);
+        let (text, like) = (part.text(backend, 0), (part.turn, part.rows));
         match joined.last_mut() {
-            Some((last, values)) if values.len() + part.values.len() <= JOINED_VALUES_MOST => {
+            Some((last, values, last_like))
+                if *last_like == like || values.len() + part.values.len() <= JOINED_VALUES_MOST =>
+            {
                 last.push_str("; ");
                 last.push_str(&text);
                 values.extend(part.values);
+                *last_like = like;
             }
-            _ => joined.push((text, part.values)),
+            _ => joined.push((text, part.values, like)),
         }
     }
-    let statement = |(text, values)| Statement::from_sql_and_values(backend, text, values);
+    let statement = |(text, values, _)| Statement::from_sql_and_values(backend, text, values);
     joined.into_iter().map(statement).collect()
 }
 
@@ -329,7 +379,18 @@ mod tests {
         let most = PART_MOST;
         assert_eq!(texts(most, 3 * most), [4 * most]);
         assert_eq!(texts(most, 3 * most + 1), [4 * most, 1]);
-        let one = at_once(both(DbBackend::Postgres, most, 3 * most));
+        let wide = |rows: usize| {
+            let columns = std::array::from_fn::<_, 8, _>(|_| ("k", Text));
+            let row = || std::array::from_fn(|_| Value::from("a"));
+            Given::new(columns).with((0..rows).map(|_| row())).insert(DbBackend::Sqlite, "a")
+        };
+        let texts = |first, second| -> Vec<usize> {
+            let parts = wide(first).and(wide(second)).parts;
+            joined(parts, DbBackend::Sqlite).iter().map(bound).collect()
+        };
+        assert_eq!(texts(2 * most, 2 * most), [16 * most, 16 * most]);
+        assert_eq!(texts(most, most / 2), [8 * most, 4 * most]);
+        let one = at_once(both(DbBackend::Postgres, most, 3 * most), None);
         assert_eq!(bound(&one), 2);
         assert_eq!(
             one.sql,

@@ -30,9 +30,9 @@ use hookseal_core::ports::{
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
+use sea_orm::DbBackend;
 use tokio::sync::oneshot;
 
-use self::claims::Trust;
 use self::fence::Standing;
 use self::inbox::{Inbox, Slot};
 use self::turn::Turn;
@@ -160,27 +160,28 @@ pub(super) struct Writer {
 
 impl Writer {
     async fn write_batches(self, inbox: Arc<Inbox>) {
+        let mut trust = Trust::All;
         while let Some(mut batch) = inbox.next().await {
             metrics::LEDGER_BATCH_ROWS.observe(batch.rows as f64);
             let timer = metrics::LEDGER_COMMIT_SECONDS.start_timer();
-            self.write_batch(std::mem::take(&mut batch.writes)).await;
+            self.write_batch(std::mem::take(&mut batch.writes), &mut trust).await;
             timer.observe_duration();
         }
     }
 
     /// Commits a batch and answers its callers. A statement that the database refuses is somebody's
     /// in particular: each write is then tried alone, so that nobody fails for another's sake.
-    async fn write_batch(&self, batch: Vec<Write>) {
-        match self.commit(&batch).await {
+    async fn write_batch(&self, batch: Vec<Write>, trust: &mut Trust) {
+        match self.commit(&batch, trust).await {
             Ok(outcome) => {
-                if outcome.settled.replacement_owed {
+                if matches!(outcome.settled, Settled::Some { replacement_owed: true, .. }) {
                     self.dispatch.replacement_owed();
                 }
                 answer(batch, outcome, &*self.dispatch);
             }
             Err(failure) if batch.len() > 1 && failure.is_refusal() => {
                 for write in batch {
-                    Box::pin(self.write_batch(vec![write])).await;
+                    Box::pin(self.write_batch(vec![write], trust)).await;
                 }
             }
             Err(failure) => {
@@ -195,20 +196,111 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, batch: &[Write]) -> Result<BatchOutcome, Failure> {
-        let (mut tries, mut trust) = (0, Trust::AllStand);
+    /// Leaves `trust` as it is to be for the next batch: after one that had surprises there may be more.
+    async fn commit(&self, batch: &[Write], trust: &mut Trust) -> Result<BatchOutcome, Failure> {
+        let mut tries = 0;
         loop {
-            let commit = tokio::time::timeout(COMMITTED_WITHIN, self.try_commit(batch, trust));
+            let commit = tokio::time::timeout(COMMITTED_WITHIN, self.try_commit(batch, *trust));
             let silence = |silence| Err(Error::unavailable("the database", silence).into());
             match commit.await.unwrap_or_else(silence) {
-                Err(Failure::Mistrust) if trust == Trust::AllStand => trust = Trust::Asks,
+                Ok(outcome) => {
+                    *trust = if outcome.is_as_expected { Trust::All } else { Trust::Asks };
+                    return Ok(outcome);
+                }
+                Err(failure) if *trust == Trust::All && failure.is_surprise() => {
+                    *trust = Trust::Asks;
+                }
                 Err(failure) if tries < CONFLICT_RETRIES && failure.is_conflict() => tries += 1,
-                result => return result,
+                Err(failure) => return Err(failure),
             }
         }
     }
 
     async fn try_commit(&self, batch: &[Write], trust: Trust) -> Result<BatchOutcome, Failure> {
+        let asked = Asked::by(batch);
+        match trust {
+            Trust::All => self.commit_all(batch, &asked).await,
+            Trust::Asks => self.commit_what_may_be(batch, asked).await,
+        }
+    }
+
+    /// Commits what the writes come to where nothing stands in their way, in as few statements as there can be.
+    async fn commit_all(
+        &self,
+        batch: &[Write],
+        Asked { acceptances, requests, settlements, doubled }: &Asked<'_>,
+    ) -> Result<BatchOutcome, Failure> {
+        let (db, mut news) = (self.connections.ledger(), News::default());
+        let backend = db.get_database_backend();
+        let accepted = accept::all(backend, acceptances).filter(|_| !doubled);
+        let writes = fence::stand(backend, settlements, acceptances)
+            .and(claims::all_ends(backend, settlements, &self.minter))
+            .and(accepted.ok_or(Failure::Surprise)?);
+        settlements.iter().for_each(|s| news.changed(&s.delivery, &s.progress));
+        acceptances.iter().for_each(|acceptance| accept::tell(acceptance, &mut news));
+        let mut claimed = HashMap::new();
+        if backend == DbBackend::Postgres && requests.is_empty() {
+            news.told_after(writes.commit(&db), &self.herald).await?;
+        } else {
+            let tx = begin_write(&db).await?;
+            let all = writes.rows();
+            if writes.execute(&tx).await? != all {
+                return Err(Failure::Surprise);
+            }
+            if !requests.is_empty() {
+                let standing = Standing::read(&tx, batch).await?;
+                claimed = claims::claim(&tx, &standing.of_claims(requests), &mut news).await?;
+            }
+            news.commit(tx, &self.herald).await?;
+        }
+        let accepted = acceptances.iter().map(|_| Accepted::Committed).collect();
+        Ok(BatchOutcome { accepted, claimed, settled: Settled::All, is_as_expected: true })
+    }
+
+    /// Commits what nothing stands in the way of, looking at each.
+    async fn commit_what_may_be(
+        &self,
+        batch: &[Write],
+        Asked { acceptances, requests, mut settlements, .. }: Asked<'_>,
+    ) -> Result<BatchOutcome, Failure> {
+        let mut news = News::default();
+        let tx = begin_write(&self.connections.ledger()).await?;
+        let standing = Standing::read(&tx, batch).await?;
+        let asked = settlements.len();
+        settlements.retain(|settlement| standing.may_settle(settlement.token));
+        let (stood, replacement_owed) =
+            claims::settle(&tx, &settlements, &self.minter, &mut news).await?;
+        let claimed = claims::claim(&tx, &standing.of_claims(&requests), &mut news).await?;
+        let accepted = accept::accept(&tx, &acceptances, &standing, &mut news).await?;
+        news.commit(tx, &self.herald).await?;
+        let is_as_expected = stood.len() == asked
+            && accepted.iter().all(|accepted| matches!(accepted, Accepted::Committed));
+        let settled = Settled::Some { stood, replacement_owed };
+        Ok(BatchOutcome { accepted, claimed, settled, is_as_expected })
+    }
+}
+
+/// How the next batch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// As if nothing stood in the way of any of it, as nearly always. Where something does, nothing of it is kept.
+    All,
+    /// Looking at each: so are those that follow a batch in which something did.
+    Asks,
+}
+
+/// What the writes of a batch ask for.
+struct Asked<'a> {
+    acceptances: Vec<&'a Acceptance>,
+    requests: Vec<&'a ClaimRequest>,
+    /// Of two ends of one claim the first, as it would be in two batches.
+    settlements: Vec<&'a Settlement>,
+    /// Whether there are two of one.
+    doubled: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn by(batch: &'a [Write]) -> Self {
         let (mut acceptances, mut requests, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
         for write in batch {
             match write {
@@ -217,19 +309,12 @@ impl Writer {
                 Write::Settle(items, ..) => settlements.extend(items),
             }
         }
-        // Two ends of one claim in one batch: the first is the end, as it would be in two batches.
-        let mut ended = HashSet::new();
+        let (asked, mut ended) = (settlements.len(), HashSet::new());
         settlements.retain(|settlement| ended.insert((&settlement.delivery.id, settlement.token)));
-        let mut news = News::default();
-        let tx = begin_write(&self.connections.ledger()).await?;
-        let standing = Standing::read(&tx, batch).await?;
-        settlements.retain(|settlement| standing.may_settle(settlement.token));
-        requests.retain(|request| standing.may_claim(request.claim.token, &request.endpoint));
-        let settled = claims::settle(&tx, &mut settlements, trust, &self.minter, &mut news).await?;
-        let claimed = claims::claim(&tx, &requests, &mut news).await?;
-        let accepted = accept::accept(&tx, &acceptances, &standing, &mut news).await?;
-        news.commit(tx, &self.herald).await?;
-        Ok(BatchOutcome { accepted, claimed, settled })
+        // In one order, so that two writers do not wait for each other.
+        settlements.sort_unstable_by_key(|settlement| &settlement.delivery.id);
+        let doubled = asked > settlements.len();
+        Self { acceptances, requests, settlements, doubled }
     }
 }
 
@@ -237,14 +322,37 @@ impl Writer {
 struct BatchOutcome {
     accepted: Vec<Accepted>,
     claimed: HashMap<DeliveryId, Claimed>,
-    settled: claims::Settled,
+    settled: Settled,
+    /// Whether nothing stood in the way of any of it.
+    is_as_expected: bool,
+}
+
+/// The ends of claims that were written.
+enum Settled {
+    /// All of them.
+    All,
+    Some {
+        /// Ids of deliveries whose claims still stood.
+        stood: HashSet<String>,
+        /// Whether a replacing event is owed by it.
+        replacement_owed: bool,
+    },
+}
+
+impl Settled {
+    /// Whether the claim of this delivery stood; once for each.
+    fn take(&mut self, delivery: &DeliveryId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some { stood, .. } => stood.remove(delivery.as_str()),
+        }
+    }
 }
 
 /// Passes what was committed on, then answers every caller. A caller that is gone is no error: the
 /// rows are the truth.
 fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
-    let BatchOutcome { accepted, mut claimed, settled } = outcome;
-    let mut settled = settled.ids;
+    let BatchOutcome { accepted, mut claimed, mut settled, .. } = outcome;
     let mut accepted = accepted.into_iter();
     let mut handed_over = Vec::new();
     let mut answers = Vec::with_capacity(batch.len());
@@ -264,8 +372,7 @@ fn answer(batch: Vec<Write>, outcome: BatchOutcome, dispatch: &dyn Dispatch) {
                 let _ = reply.send(Ok(mine));
             }
             Write::Settle(settlements, _, reply) => {
-                let stood =
-                    settlements.iter().map(|s| settled.remove(s.delivery.id.as_str())).collect();
+                let stood = settlements.iter().map(|s| settled.take(&s.delivery.id)).collect();
                 let _ = reply.send(Ok(stood));
             }
         }

@@ -102,17 +102,25 @@ pub(super) async fn enter(
     Ok(refusals)
 }
 
-/// Makes the rows of `events`, and those of sessions that have none, each by the first of its events; drops these
-/// from `entering` where all were made, as nearly always. Elsewhere the rows tell.
-async fn insert(
-    tx: &DatabaseTransaction,
-    events: Writes,
-    entering: &mut Vec<(&Acceptance, Key, SessionPart)>,
-) -> Result<(), DbErr> {
-    let mut first: BTreeMap<&Key, (&Acceptance, SessionPart)> = BTreeMap::new();
-    for (acceptance, key, part) in &*entering {
-        first.entry(key).or_insert((acceptance, *part));
+/// The rows of the sessions that events tell of, where each is new with its event; none where some cannot be.
+pub(super) fn all_new(backend: DbBackend, acceptances: &[&Acceptance]) -> Option<Writes> {
+    let mut first = First::new();
+    for acceptance in acceptances {
+        let Some((session, part)) = &acceptance.session else { continue };
+        let key = (acceptance.event.organization_id.to_string(), session.to_string());
+        let second = first.insert(key, (acceptance, *part)).is_some();
+        if second || *part == SessionPart::Replaces {
+            return None;
+        }
     }
+    Some(made(backend, &first))
+}
+
+/// Sessions, each with the first of its events.
+type First<'a> = BTreeMap<Key, (&'a Acceptance, SessionPart)>;
+
+/// Makes the rows of sessions that have none.
+fn made(backend: DbBackend, first: &First<'_>) -> Writes {
     let columns = [
         ("organization_id", Text),
         ("session_id", Text),
@@ -124,10 +132,23 @@ async fn insert(
         let targets = acceptance.targets.as_ref().map(json);
         [key.0.as_str().into(), key.1.as_str().into(), ends.into(), targets.into()]
     });
-    let sessions = Given::new(columns).with(rows);
-    let sessions = sessions.insert_new(tx.get_database_backend(), "verification_sessions");
-    let all = events.rows() + first.len() as u64;
-    if events.and(sessions).execute(tx).await? == all {
+    Given::new(columns).with(rows).insert_new(backend, "verification_sessions")
+}
+
+/// Makes the rows of `events`, and those of sessions that have none, each by the first of its events; drops these
+/// from `entering` where all were made, as nearly always. Elsewhere the rows tell.
+async fn insert(
+    tx: &DatabaseTransaction,
+    events: Writes,
+    entering: &mut Vec<(&Acceptance, Key, SessionPart)>,
+) -> Result<(), DbErr> {
+    let mut first = First::new();
+    for (acceptance, key, part) in &*entering {
+        first.entry(key.clone()).or_insert((acceptance, *part));
+    }
+    let writes = events.and(made(tx.get_database_backend(), &first));
+    let all = writes.rows();
+    if writes.execute(tx).await? == all {
         let makers: HashSet<EventId> =
             first.into_values().map(|(acceptance, _)| acceptance.event.id.clone()).collect();
         entering.retain(|(acceptance, ..)| !makers.contains(&acceptance.event.id));
