@@ -105,10 +105,10 @@ impl Janitor {
     }
 }
 
-/// How long nothing is done after a round that did so much and took so long. After a full one it is a quarter of that,
+/// How long nothing is done after a round that did so much and took so long. After a full one it is an eighth of that,
 /// so that others get at the database in between, and he removes most of what can be published meanwhile.
 fn rest_after(done: usize, batch: usize, took: Duration, pause: Duration) -> Duration {
-    if done >= batch { took / 4 } else { pause }
+    if done >= batch { took / 8 } else { pause }
 }
 
 impl Actor for Janitor {
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_full_round_is_followed_by_a_short_rest_and_any_other_by_the_pause() {
         let (took, pause) = (Duration::from_secs(3), Duration::from_secs(60));
-        for (done, rest) in [(0, pause), (9, pause), (10, took / 4), (11, took / 4)] {
+        for (done, rest) in [(0, pause), (9, pause), (10, took / 8), (11, took / 8)] {
             assert_eq!(rest_after(done, 10, took, pause), rest, "{done}");
         }
     }

@@ -243,8 +243,8 @@ fn at_once(parts: Vec<Part>, all: Option<u64>) -> Statement {
 }
 
 /// Statements of SQLite in one text: what few rows cost is mostly the way to the thread that it runs on, and back. Short
-/// ones go together, and of the others those for as many rows of several tables: more would make a text for every
-/// pair of sizes.
+/// ones go together, and of the others those for as many rows of several tables, and those for a single row: more would
+/// make a text for every pair of sizes.
 fn joined(mut parts: Vec<Part>, backend: DbBackend) -> Vec<Statement> {
     // Tables know nothing of each other.
     parts.sort_by_key(|part| part.turn);
@@ -253,12 +253,16 @@ fn joined(mut parts: Vec<Part>, backend: DbBackend) -> Vec<Statement> {
         let (text, like) = (part.text(backend, 0), (part.turn, part.rows));
         match joined.last_mut() {
             Some((last, values, last_like))
-                if *last_like == like || values.len() + part.values.len() <= JOINED_VALUES_MOST =>
+                if *last_like == like
+                    || part.rows == 1
+                    || values.len() + part.values.len() <= JOINED_VALUES_MOST =>
             {
                 last.push_str("; ");
                 last.push_str(&text);
                 values.extend(part.values);
-                *last_like = like;
+                if part.rows > 1 {
+                    *last_like = like;
+                }
             }
             _ => joined.push((text, part.values, like)),
         }
@@ -378,7 +382,8 @@ mod tests {
         assert_eq!(texts(0, 1), [1]);
         let most = PART_MOST;
         assert_eq!(texts(most, 3 * most), [4 * most]);
-        assert_eq!(texts(most, 3 * most + 1), [4 * most, 1]);
+        assert_eq!(texts(most, 3 * most + 1), [4 * most + 1]);
+        assert_eq!(texts(most, 3 * most + 2), [4 * most, 2]);
         let wide = |rows: usize| {
             let columns = std::array::from_fn::<_, 8, _>(|_| ("k", Text));
             let row = || std::array::from_fn(|_| Value::from("a"));
