@@ -108,6 +108,11 @@ impl Waiting {
     /// Fills `batch` with what waits; answers whether it takes more. Ends come first where they come, so that
     /// publishers never keep them out.
     fn fill(&mut self, batch: &mut Batch) -> bool {
+        // Its time runs even where there is always something urgent.
+        if self.first_end.is_none() {
+            self.first_end =
+                self.ends.try_recv().ok().map(|end| (end, Instant::now() + ENDS_GATHER));
+        }
         let along = batch.rows.max(self.urgent.len()) >= ENDS_CROWD
             || batch.writes.iter().any(|write| matches!(write, Write::Settle(..)))
             || self.urgent.is_closed();
@@ -287,6 +292,20 @@ mod tests {
         tokio::time::sleep(ENDS_GATHER).await;
         put(claim()).await;
         assert_eq!(taken().await, (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_wait_no_longer_where_there_is_always_something_urgent() {
+        let (writes, inbox) = Inbox::open(Arc::default());
+        let put = async |write| writes.send(write).await.expect("there is room");
+        put(end(Gathered)).await;
+        for _ in 0..4 {
+            put(claim()).await;
+            assert_eq!(of(&inbox.next().await.expect("a batch")), (1, 0));
+            tokio::time::advance(ENDS_GATHER / 4).await;
+        }
+        put(claim()).await;
+        assert_eq!(of(&inbox.next().await.expect("a batch")), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]
