@@ -96,6 +96,9 @@ const IDLE_CONNECTIONS: usize = 64;
 const HANGING: usize = 10;
 /// What is left out of account at the start: actors start, statements are prepared, keys are parsed.
 const WARM_UP: Duration = Duration::from_secs(3);
+/// Events to an endpoint after which its deliveries fill pages of their own in an index. Until then several endpoints
+/// share a page, and the same load costs less: phases that are compared come after it.
+const OWN_PAGES: f64 = 40.0;
 
 impl Scenario {
     /// Seconds that are measured unless a user says otherwise.
@@ -235,8 +238,16 @@ impl Scenario {
                 None => vec![paced(Rate::Fixed(settings.rate))],
             },
             Self::Noisy => {
-                let well = Phase { of: Crowd::Steady, ..phase("all well", steady) };
-                let hanging = Phase { name: "some hang", mood: Mood::Hanging, ..well.clone() };
+                let endpoints = self.layout(settings).endpoints as f64;
+                let level = Duration::from_secs_f64(OWN_PAGES * endpoints / settings.rate.max(1.0));
+                let warm_up = WARM_UP.max(level);
+                let well = Phase { of: Crowd::Steady, warm_up, ..phase("all well", steady) };
+                let hanging = Phase {
+                    name: "some hang",
+                    mood: Mood::Hanging,
+                    warm_up: WARM_UP,
+                    ..well.clone()
+                };
                 vec![well, hanging]
             }
             Self::Idle => {
