@@ -240,7 +240,7 @@ impl Scenario {
             Self::Noisy => {
                 let endpoints = self.layout(settings).endpoints as f64;
                 let level = Duration::from_secs_f64(OWN_PAGES * endpoints / settings.rate.max(1.0));
-                let warm_up = WARM_UP.max(level);
+                let warm_up = level.min(measured * 2).max(WARM_UP);
                 let well = Phase { of: Crowd::Steady, warm_up, ..phase("all well", steady) };
                 let hanging = Phase {
                     name: "some hang",
