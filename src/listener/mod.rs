@@ -66,6 +66,14 @@ fn make_way() {
     }
 }
 
+/// Has what is written go out at once: the second of two changes that a stream tells shortly after each other would else
+/// wait until the client acknowledges the first. Answers who the client is.
+fn accepted(stream: &TcpStream) -> Option<SocketAddr> {
+    // Refused, it is as it was.
+    let _ = stream.set_nodelay(true);
+    stream.peer_addr().ok()
+}
+
 /// What each worker serves.
 #[derive(Clone)]
 struct Site {
@@ -136,7 +144,7 @@ pub fn serve(
     let listening = match tls {
         None => builder.listen("api", listener, move || {
             fn_service(async |io: TcpStream| {
-                let peer = io.peer_addr().ok();
+                let peer = accepted(&io);
                 Ok::<_, ()>((Line::new(io), peer))
             })
             .and_then(site.connections())
@@ -151,7 +159,7 @@ pub fn serve(
                     .clone()
                     .map_err(drop)
                     .map(|io: TlsStream<TcpStream>| {
-                        let peer = io.get_ref().0.peer_addr().ok();
+                        let peer = accepted(io.get_ref().0);
                         (Line::new(io), peer)
                     })
                     .and_then(site.connections())
