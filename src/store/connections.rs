@@ -28,9 +28,9 @@ const KEEP_EVERY: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(4);
 const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(8);
 /// Page caches of SQLite connections; negative is KiB. The writer's holds the pages of a transaction: what
-/// does not fit is written twice. What a long backlog reads must not stay in memory four times over, and the
-/// system caches the file anyway.
-const WRITER_CACHE: &str = "-49152";
+/// does not fit is written twice, and all that fits is looked through at the end of most transactions. What a long backlog
+/// reads must not stay in memory four times over, and the system caches the file anyway.
+const WRITER_CACHE: &str = "-28672";
 const READER_CACHE: &str = "-512";
 /// Pages of the write-ahead log, 256 MiB, that a writer writes back itself, where nobody did it before.
 const CHECKPOINT_PAGES: &str = "65536";
