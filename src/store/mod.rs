@@ -193,21 +193,14 @@ enum Failure {
 impl Failure {
     /// Trying the same batch again may pass: a serialization failure or a deadlock.
     fn is_conflict(&self) -> bool {
-        let code = self.database_code();
-        matches!(code.as_deref(), Some("40001" | "40P01"))
+        self.database_code().is_some_and(|code| tells_of_conflict(&code))
     }
 
     /// The database refused the data of a statement, which is one write's own doing; that it is
     /// away, locked or full concerns all of them.
     fn is_refusal(&self) -> bool {
-        // PostgreSQL: data exceptions and integrity violations; SQLite: too big, constraint,
-        // mismatch, whose extended codes carry them in their low byte.
-        let of_data = |code: String| match code.parse::<i32>() {
-            Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 18..=20),
-            Ok(_) | Err(_) => code.starts_with("22") || code.starts_with("23"),
-        };
         matches!(self, Self::Ours(error) if !matches!(error, Error::Unavailable { .. }))
-            || self.database_code().is_some_and(of_data)
+            || self.database_code().is_some_and(|code| tells_of_data(&code))
     }
 
     /// Something may stand in the way of a batch that was written as if nothing did.
@@ -233,9 +226,23 @@ fn database_code(error: &DbErr) -> Option<String> {
     }
 }
 
-/// Whether the database answered that it was not done.
+fn tells_of_conflict(code: &str) -> bool {
+    matches!(code, "40001" | "40P01")
+}
+
+/// PostgreSQL: data exceptions and integrity violations; SQLite: too big, constraint, mismatch, whose extended codes
+/// carry them in their low byte.
+fn tells_of_data(code: &str) -> bool {
+    match code.parse::<i32>() {
+        Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 18..=20),
+        Ok(_) | Err(_) => code.starts_with("22") || code.starts_with("23"),
+    }
+}
+
+/// Whether the database answered that nothing of it was done. A session that was ended, or a disk that failed, may have
+/// committed it nevertheless.
 fn is_refused(error: &DbErr) -> bool {
-    database_code(error).is_some()
+    database_code(error).is_some_and(|code| tells_of_conflict(&code) || tells_of_data(&code))
 }
 
 impl From<DbErr> for Failure {
