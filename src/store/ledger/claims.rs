@@ -67,6 +67,9 @@ pub(super) async fn claim(
 
 /// What the ends of claims write, where all of these still stand.
 pub(super) fn all_ends(backend: DbBackend, settlements: &[&Settlement], minter: &Minter) -> Writes {
+    if settlements.is_empty() {
+        return Writes::default();
+    }
     end(settlements).write(backend, &ending()).and(scrub(backend, settlements)).and(history(
         backend,
         settlements,
