@@ -97,7 +97,7 @@ async fn filled(url: Option<&str>, directory: &std::path::Path) -> SqlStore {
     let minter = Arc::new(Minter::new(Arc::new(SystemEntropy)));
     let runtime = tokio::runtime::Handle::current();
     let feed = MemoryFeed::start(&runtime);
-    SqlStore::start(connections, runtime, Arc::new(Nobody), feed, minter)
+    SqlStore::start(connections, runtime, Arc::new(Nobody), feed, minter).unwrap()
 }
 
 async fn median(store: &SqlStore, filter: &DeliveryFilter, cursor: Option<String>) -> Duration {

@@ -112,10 +112,10 @@ impl Foundation {
     }
 
     /// The store, whose committed deliveries go to `dispatch`.
-    fn store(&self, dispatch: Arc<dyn Dispatch>) -> Arc<dyn Store> {
+    fn store(&self, dispatch: Arc<dyn Dispatch>) -> Result<Arc<dyn Store>> {
         let (connections, runtime) = (self.connections.clone(), self.runtime.clone());
         let (feed, minter) = (self.feed.clone(), self.minter.clone());
-        Arc::new(SqlStore::start(connections, runtime, dispatch, feed, minter))
+        Ok(Arc::new(SqlStore::start(connections, runtime, dispatch, feed, minter)?))
     }
 
     /// What holds callers back who ask too often.
@@ -155,12 +155,15 @@ impl Foundation {
     }
 
     /// The use cases for a command that runs beside a daemon or without one.
-    pub fn into_admin(self, config: &Config) -> Admin {
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no thread can be started.
+    pub fn into_admin(self, config: &Config) -> Result<Admin> {
         let (clock, ownership) = (self.clock.clone(), Arc::new(Sole));
         let switchboard = Switchboard::new(clock.clone(), config.attempt_timeout, ownership);
-        let store = self.store(switchboard.clone());
+        let store = self.store(switchboard.clone())?;
         let cluster = Arc::new(Nodes(self.roster.clone()));
-        self.admin(config, store, cluster, Arc::new(KnownKeys::default()))
+        Ok(self.admin(config, store, cluster, Arc::new(KnownKeys::default())))
     }
 }
 
@@ -297,7 +300,7 @@ impl Daemon {
         };
         let (timeout, owns) = (config.attempt_timeout, ownership.clone());
         let switchboard = Switchboard::new(clock.clone(), timeout, owns);
-        let store = foundation.store(switchboard.clone());
+        let store = foundation.store(switchboard.clone())?;
         if foundation.roster.is_none() {
             // This is the only daemon here: whoever held a claim is gone.
             release_all(&*store, clock.now()).await?;

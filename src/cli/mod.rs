@@ -156,7 +156,7 @@ fn with_admin<T>(config: &Config, work: impl AsyncFnOnce(Admin) -> Result<T>) ->
     let runtime = store_runtime()?;
     let handle = runtime.handle().clone();
     runtime.block_on(async {
-        let admin = Foundation::open(config, handle).await?.into_admin(config);
+        let admin = Foundation::open(config, handle).await?.into_admin(config)?;
         work(admin).await
     })
 }

@@ -15,10 +15,11 @@ use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection};
 use sea_orm_migration::MigratorTrait;
 
+use super::embedded::Embedded;
 use super::{SqlRoster, text_value, unavailable};
 
 /// How long a caller waits for a connection or a lock before it hears that the store is away.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection to a PostgreSQL is known to be there after it was used. Asked each time, it costs every
 /// transaction a way there and back.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
@@ -27,13 +28,12 @@ const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// How long nobody may answer before connections are replaced, and how often they are at most.
 const SILENCE: Duration = Duration::from_secs(4);
 const RENEWED_AT_MOST_EVERY: Duration = Duration::from_secs(8);
-/// Page caches of SQLite connections; negative is KiB. The writer's holds the pages of a transaction: what
-/// does not fit is written twice, and all that fits is looked through at the end of most transactions. What a long backlog
-/// reads must not stay in memory four times over, and the system caches the file anyway.
-const WRITER_CACHE: &str = "-28672";
+/// Page caches of SQLite connections; negative is KiB. What a long backlog reads must not stay in memory four times
+/// over, and the system caches the file anyway.
+const WRITER_CACHE: &str = "-8192";
 const READER_CACHE: &str = "-512";
 /// Pages of the write-ahead log, 256 MiB, that a writer writes back itself, where nobody did it before.
-const CHECKPOINT_PAGES: &str = "65536";
+pub(super) const CHECKPOINT_PAGES: &str = "65536";
 /// Transactions of the ledger that a PostgreSQL runs at once.
 const LEDGER_CONNECTIONS: u32 = 2;
 /// Name of the database file in the data directory.
@@ -50,6 +50,8 @@ pub struct Connections(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     pools: RwLock<Pools>,
+    /// The ledger's own connection to a SQLite.
+    embedded: Option<Embedded>,
     /// Where a PostgreSQL is.
     postgres_url: Option<Secret>,
     renewed_at: Mutex<Instant>,
@@ -120,9 +122,9 @@ impl Connections {
         }
     }
 
-    fn new(pools: Pools, postgres_url: Option<Secret>) -> Self {
+    fn new(pools: Pools, embedded: Option<Embedded>, postgres_url: Option<Secret>) -> Self {
         let (pools, renewed_at) = (RwLock::new(pools), Mutex::new(Instant::now()));
-        Self(Arc::new(Shared { pools, postgres_url, renewed_at }))
+        Self(Arc::new(Shared { pools, embedded, postgres_url, renewed_at }))
     }
 
     async fn open_sqlite(url: &str) -> Result<Self> {
@@ -161,7 +163,13 @@ impl Connections {
             }
         }
         let (ledger, roster) = (writer.clone(), readers.clone());
-        Ok(Self::new(Pools { readers, writer, ledger, roster }, None))
+        let file = sqlite_file(Some(url), Path::new("")).unwrap_or_default();
+        let embedded = Embedded::new(file, writer);
+        Ok(Self::new(
+            Pools { readers, writer: ledger.clone(), ledger, roster },
+            Some(embedded),
+            None,
+        ))
     }
 
     async fn open_postgres(url: &str) -> Result<Self> {
@@ -175,7 +183,7 @@ impl Connections {
                 ));
             }
         }
-        Ok(Self::new(pools, Some(Secret::new(url))))
+        Ok(Self::new(pools, None, Some(Secret::new(url))))
     }
 
     /// Brings the schema up to date. Nobody who knows only the older one may be at work.
@@ -293,9 +301,8 @@ impl Connections {
 
     /// Gives the pages back that a SQLite's writer keeps; they are read again when they are needed.
     pub(super) async fn release_pages(&self) {
-        if self.0.postgres_url.is_some() {
-            return;
-        }
+        let Some(embedded) = &self.0.embedded else { return };
+        embedded.release_pages();
         // Kept, they cost memory and nothing else.
         let _ = self.writer().execute_unprepared("PRAGMA shrink_memory").await;
     }
@@ -303,6 +310,11 @@ impl Connections {
     /// How many transactions of the ledger may run at once: SQLite has one writer.
     pub(super) fn ledger_connections(&self) -> u32 {
         if self.0.postgres_url.is_some() { LEDGER_CONNECTIONS } else { 1 }
+    }
+
+    /// The ledger's own connection to a SQLite.
+    pub(super) fn embedded(&self) -> Option<&Embedded> {
+        self.0.embedded.as_ref()
     }
 
     pub(super) fn ledger(&self) -> DatabaseConnection {

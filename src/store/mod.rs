@@ -3,7 +3,8 @@
 //! ```text
 //! reads ──────────────▶ readers (pool)
 //! admin writes ───────▶ writer  (SQLite: the one writing connection; PostgreSQL: the same pool)
-//! accept/claim/settle ▶ ledger's queue ▶ one task ▶ one transaction a batch
+//! accept/claim/settle ▶ ledger's queue ▶ ledger  (SQLite: a connection and a thread of its own; PostgreSQL: a small
+//!                                                 pool) ▶ one transaction a batch
 //! ```
 //!
 //! Database work runs on a runtime of its own, so that a connection's socket is never served by a
@@ -13,6 +14,7 @@ mod archive;
 mod connections;
 mod deletion;
 mod directory;
+mod embedded;
 mod keyring;
 mod ledger;
 mod news;
@@ -83,13 +85,16 @@ impl SqlStore {
     /// A store over `connections`, whose work runs on `runtime`. Deliveries and changed settings
     /// are told to `dispatch` as soon as they are committed, and all that changes to `feed`; `minter`
     /// names attempts of the history.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no thread can be started.
     pub fn start(
         connections: Connections,
         runtime: tokio::runtime::Handle,
         dispatch: Arc<dyn Dispatch>,
         feed: Arc<dyn Feed>,
         minter: Arc<Minter>,
-    ) -> Self {
+    ) -> Result<Self> {
         let herald = Herald::new(feed);
         let writer = ledger::Writer {
             connections: connections.clone(),
@@ -97,8 +102,9 @@ impl SqlStore {
             herald: herald.clone(),
             minter: minter.clone(),
         };
-        let ledger = ledger::start(writer, &runtime);
-        Self { connections, runtime, ledger, dispatch, herald, minter }
+        let ledger = ledger::start(writer, &runtime)
+            .map_err(|error| Error::unavailable("a thread", error))?;
+        Ok(Self { connections, runtime, ledger, dispatch, herald, minter })
     }
 
     fn readers(&self) -> DatabaseConnection {
@@ -185,6 +191,8 @@ fn broken_row(error: DbErr) -> Error {
 /// Why database work was not done.
 enum Failure {
     Driver(DbErr),
+    /// The ledger's own connection to a SQLite.
+    Embedded(rusqlite::Error),
     Ours(Error),
     /// Something stands in the way of a batch that was written as if nothing did.
     Surprise,
@@ -208,9 +216,16 @@ impl Failure {
         matches!(self, Self::Surprise) || self.is_refusal()
     }
 
+    /// Whether it is known that nothing of it was done. A session that was ended, or a disk that failed, may have
+    /// committed it nevertheless.
+    fn is_refused(&self) -> bool {
+        self.is_conflict() || self.is_surprise()
+    }
+
     fn database_code(&self) -> Option<String> {
         match self {
             Self::Driver(error) => database_code(error),
+            Self::Embedded(error) => Some(error.sqlite_error()?.extended_code.to_string()),
             Self::Ours(_) | Self::Surprise => None,
         }
     }
@@ -239,15 +254,15 @@ fn tells_of_data(code: &str) -> bool {
     }
 }
 
-/// Whether the database answered that nothing of it was done. A session that was ended, or a disk that failed, may have
-/// committed it nevertheless.
-fn is_refused(error: &DbErr) -> bool {
-    database_code(error).is_some_and(|code| tells_of_conflict(&code) || tells_of_data(&code))
-}
-
 impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
         Self::Driver(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Embedded(error)
     }
 }
 
@@ -261,6 +276,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Driver(error) => unavailable(error),
+            Failure::Embedded(error) => Self::unavailable("the database", error),
             Failure::Ours(error) => error,
             Failure::Surprise => Self::Broken { what: "a batch of the ledger", source: None },
         }

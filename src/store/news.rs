@@ -7,9 +7,9 @@ use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::Event;
 use hookseal_core::feed::{Change, DeliveryChange, EndpointChange};
 use hookseal_core::ports::Feed;
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::DatabaseTransaction;
 
-use super::is_refused;
+use super::Failure;
 use super::statistics::Minutes;
 
 /// Who hears of what was committed.
@@ -65,17 +65,17 @@ impl News {
         self,
         tx: DatabaseTransaction,
         herald: &Herald,
-    ) -> Result<(), DbErr> {
-        self.told_after(tx.commit(), herald).await
+    ) -> Result<(), Failure> {
+        self.told_after(async { Ok(tx.commit().await?) }, herald).await
     }
 
     /// Tells once it is committed. `commit` may write as well, where all rows are new or are kept from others by what
     /// it asks of them.
     pub(super) async fn told_after(
         self,
-        commit: impl Future<Output = Result<(), DbErr>>,
+        commit: impl Future<Output = Result<(), Failure>>,
         herald: &Herald,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Failure> {
         if self.0.is_empty() {
             return commit.await;
         }
@@ -88,7 +88,7 @@ impl News {
                 ticket.publish(self.0);
             }
             // Refused, nothing of it is there; after any other error it may be.
-            Err(error) if is_refused(error) => ticket.publish(Vec::new()),
+            Err(failure) if failure.is_refused() => ticket.publish(Vec::new()),
             Err(_) => drop(ticket),
         }
         committed

@@ -302,6 +302,35 @@ fn word<T>(word: Option<&str>, parse: fn(&str) -> Option<T>) -> Result<Option<T>
     word.map(|word| parse(word).ok_or(broken("a stored delivery"))).transpose()
 }
 
+/// A row that the ledger's own connection to a SQLite answers.
+pub(super) fn delivery_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<delivery::Model> {
+    Ok(delivery::Model {
+        id: row.get("id")?,
+        organization_id: row.get("organization_id")?,
+        event_id: row.get("event_id")?,
+        event_type: row.get("event_type")?,
+        endpoint_id: row.get("endpoint_id")?,
+        encryption_key_id: row.get("encryption_key_id")?,
+        status: row.get("status")?,
+        attempt_count: row.get("attempt_count")?,
+        last_attempt_at_ms: row.get("last_attempt_at_ms")?,
+        last_duration_ms: row.get("last_duration_ms")?,
+        last_status_code: row.get("last_status_code")?,
+        last_error: row.get("last_error")?,
+        next_attempt_at_ms: row.get("next_attempt_at_ms")?,
+        payload_expires_at_ms: row.get("payload_expires_at_ms")?,
+        retention_reason: row.get("retention_reason")?,
+        payload_scrubbed_at_ms: row.get("payload_scrubbed_at_ms")?,
+        claim_token: row.get("claim_token")?,
+        claim_expires_at_ms: row.get("claim_expires_at_ms")?,
+        lost_claims: row.get("lost_claims")?,
+        maybe_delivered: row.get("maybe_delivered")?,
+        failure_reason: row.get("failure_reason")?,
+        created_at_ms: row.get("created_at_ms")?,
+        updated_at_ms: row.get("updated_at_ms")?,
+    })
+}
+
 pub(super) fn delivery_row(delivery: &Delivery) -> delivery::Model {
     let progress = &delivery.progress;
     let attempt = progress.last_attempt;

@@ -52,7 +52,7 @@ impl Keys for SqlStore {
                 .await?;
             record(&tx, &entry).await?;
             let news = updated(&tx, &organization, &endpoint).await?;
-            Ok(news.commit(tx, &herald).await?)
+            news.commit(tx, &herald).await
         })
         .await
     }

@@ -8,6 +8,7 @@ use hookseal_core::id::{DeliveryId, Minter};
 use hookseal_core::ports::{Claimed, Settlement};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::delivery;
+use rusqlite::Connection;
 use sea_orm::{
     ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, EntityTrait,
     FromQueryResult, Order, QueryFilter, QueryOrder,
@@ -22,13 +23,49 @@ use crate::store::transition::{Busy, locked, write};
 use crate::store::withdrawal::on_revoked_attempts_ended;
 use crate::store::{Failure, broken_row};
 
-/// The machine's `claim` as one guarded statement for the whole batch; only what is pending, due and
-/// still has its payload is claimed.
+/// The machine's `claim` as one guarded statement for the whole batch.
 pub(super) async fn claim(
     tx: &DatabaseTransaction,
     claims: &[&ClaimRequest],
     news: &mut News,
 ) -> Result<HashMap<DeliveryId, Claimed>, Failure> {
+    let mut claimed = HashMap::new();
+    for row in asked(claims).query(tx, &claiming()).await? {
+        let model = delivery::Model::from_query_result(&row, "").map_err(broken_row)?;
+        take(model, row.try_get("", JWE)?, &mut claimed, news);
+    }
+    Ok(claimed)
+}
+
+/// The same on the ledger's own connection to a SQLite.
+pub(super) fn claim_embedded(
+    tx: &Connection,
+    claims: &[&ClaimRequest],
+    news: &mut News,
+) -> Result<HashMap<DeliveryId, Claimed>, Failure> {
+    let mut claimed = HashMap::new();
+    asked(claims).each(tx, &claiming(), |row| {
+        take(rows::delivery_of(row)?, row.get(JWE)?, &mut claimed, news);
+        Ok(())
+    })?;
+    Ok(claimed)
+}
+
+/// Takes note of what was claimed. One row that does not read must not stop the others.
+fn take(
+    model: delivery::Model,
+    sealed: Option<Vec<u8>>,
+    claimed: &mut HashMap<DeliveryId, Claimed>,
+    news: &mut News,
+) {
+    if let (Some(delivery), Some(sealed)) = (rows::readable(model), sealed) {
+        news.claimed(&delivery);
+        let sealed = Bytes::from(sealed);
+        claimed.insert(delivery.id.clone(), Claimed { delivery, sealed });
+    }
+}
+
+fn asked(claims: &[&ClaimRequest]) -> Given<4> {
     let mut asked: Vec<(&DeliveryId, &ClaimRequest)> = claims
         .iter()
         .flat_map(|request| request.ids.iter().map(move |id| (id, *request)))
@@ -40,29 +77,26 @@ pub(super) async fn claim(
         let (token, expires_at, now) = (claim.token.0, claim.expires_at.as_ms(), now.as_ms());
         [id.as_str().into(), token.into(), expires_at.into(), now.into()]
     });
+    Given::new(columns).with(rows)
+}
+
+/// Where a claimed payload is in an answer.
+const JWE: &str = "jwe";
+
+/// Claims what is pending, due and still has its payload.
+fn claiming() -> String {
     // COALESCE keeps PostgreSQL off the index of what is pending: its statistics lag, and where they say that
     // nothing is, it would look through all of it.
-    let sql = format!(
+    format!(
         "UPDATE deliveries SET status = '{delivering}', next_attempt_at_ms = NULL, \
          claim_token = c.token, claim_expires_at_ms = c.expires_at_ms, updated_at_ms = c.now_ms \
          FROM given AS c WHERE deliveries.id = c.k AND COALESCE(deliveries.status, '') = '{pending}' \
          AND deliveries.next_attempt_at_ms <= c.now_ms \
          AND deliveries.payload_scrubbed_at_ms IS NULL \
-         RETURNING *, (SELECT jwe FROM sealed_payloads WHERE delivery_id = deliveries.id) AS jwe",
+         RETURNING *, (SELECT jwe FROM sealed_payloads WHERE delivery_id = deliveries.id) AS {JWE}",
         delivering = Status::Delivering.as_str(),
         pending = Status::Pending.as_str(),
-    );
-    let mut claimed = HashMap::new();
-    for row in Given::new(columns).with(rows).query(tx, &sql).await? {
-        let model = delivery::Model::from_query_result(&row, "").map_err(broken_row)?;
-        let sealed: Option<Vec<u8>> = row.try_get("", "jwe")?;
-        if let (Some(delivery), Some(sealed)) = (rows::readable(model), sealed) {
-            news.claimed(&delivery);
-            let sealed = Bytes::from(sealed);
-            claimed.insert(delivery.id.clone(), Claimed { delivery, sealed });
-        }
-    }
-    Ok(claimed)
+    )
 }
 
 /// What the ends of claims write, where all of these still stand.

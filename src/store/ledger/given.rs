@@ -6,16 +6,20 @@
 
 use std::fmt::Write as _;
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, Row, ToSql};
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult,
     Statement, Value,
 };
 
+use crate::store::Failure;
+
+/// Rows of one statement of the ledger's own SQLite connection, where there are as many.
+const TOGETHER: usize = 16;
 /// Most rows of one SQLite statement: each size stays prepared, and takes memory for every value.
 const PART_MOST: usize = 128;
-/// Most values of SQLite statements that go together.
-const JOINED_VALUES_MOST: usize = 512;
 
 /// What a PostgreSQL logs where not all rows could be written.
 const SURPRISE: &str = "something stands in the way of this batch, which is looked through now";
@@ -83,11 +87,11 @@ impl<const N: usize> Given<N> {
     /// Runs `sql`, which finds the rows in `given`.
     pub(super) fn write(self, backend: DbBackend, sql: &str) -> Writes {
         let rows = (self.values.len() / N) as u64;
-        let parts = match backend {
-            DbBackend::Sqlite => self.parts(backend, &without_undo(sql)),
-            _ => self.parts(backend, sql),
+        let part = match backend {
+            DbBackend::Sqlite => self.part(backend, &without_undo(sql)),
+            _ => self.part(backend, sql),
         };
-        Writes { parts, rows }
+        Writes { parts: Vec::from_iter(part), rows }
     }
 
     /// Runs `sql`, which finds the rows in `given`; answers what it answers.
@@ -97,10 +101,27 @@ impl<const N: usize> Given<N> {
         sql: &str,
     ) -> Result<Vec<QueryResult>, DbErr> {
         let (mut answers, backend) = (Vec::new(), tx.get_database_backend());
-        for part in self.parts(backend, sql) {
+        for part in self.part(backend, sql).into_iter().flat_map(|part| part.split(backend)) {
             answers.append(&mut tx.query_all_raw(part.statement(backend)).await?);
         }
         Ok(answers)
+    }
+
+    /// Runs `sql` on the ledger's own connection to a SQLite; hands each row that it answers to `take`.
+    pub(super) fn each(
+        self,
+        db: &Connection,
+        sql: &str,
+        mut take: impl FnMut(&Row<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Some(part) = self.part(DbBackend::Sqlite, sql) else { return Ok(()) };
+        part.run(db, |statement| {
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next()? {
+                take(row)?;
+            }
+            Ok(())
+        })
     }
 
     fn insertion(&self, table: &str) -> String {
@@ -112,42 +133,20 @@ impl<const N: usize> Given<N> {
         names(&self.columns)
     }
 
-    fn parts(self, backend: DbBackend, sql: &str) -> Vec<Part> {
-        if self.values.is_empty() {
-            return Vec::new();
-        }
-        let part = |turn, rows, values| Part {
-            columns: self.columns.to_vec(),
-            turn,
-            rows,
-            sql: sql.to_owned(),
-            values,
+    fn part(self, backend: DbBackend, sql: &str) -> Option<Part> {
+        let rows = self.values.len() / N;
+        let values = match backend {
+            DbBackend::Postgres => transposed(self.columns.map(|(_, kind)| kind), self.values),
+            _ => self.values,
         };
-        let mut rows = self.values.len() / N;
-        if backend == DbBackend::Postgres {
-            return vec![part(
-                0,
-                rows,
-                transposed(self.columns.map(|(_, kind)| kind), self.values),
-            )];
-        }
-        let (mut parts, mut values) = (Vec::new(), self.values.into_iter());
-        while rows > 0 {
-            let size = size(rows);
-            rows = rows.saturating_sub(size);
-            let mut values: Vec<Value> = values.by_ref().take(size * N).collect();
-            values.resize(size * N, Value::String(None));
-            parts.push(part(parts.len(), size, values));
-        }
-        parts
+        let columns = self.columns.to_vec();
+        (rows > 0).then(|| Part { columns, rows, sql: sql.to_owned(), values })
     }
 }
 
 /// What is done with rows that are bound together.
 struct Part {
     columns: Vec<(&'static str, Kind)>,
-    /// Which of the parts that its rows are split into.
-    turn: usize,
     rows: usize,
     sql: String,
     values: Vec<Value>,
@@ -156,16 +155,85 @@ struct Part {
 impl Part {
     /// Its text behind others that have so many values.
     fn text(&self, backend: DbBackend, bound: usize) -> String {
-        let source = match backend {
-            DbBackend::Postgres => arrays_source(&self.columns, bound),
-            _ => values_source(self.rows, self.columns.len()),
-        };
+        if backend != DbBackend::Postgres {
+            return self.text_of(self.rows);
+        }
+        let source = arrays_source(&self.columns, bound);
+        format!("WITH given({}) AS ({source}) {}", names(&self.columns), self.sql)
+    }
+
+    /// The same as what a pool's connection takes at once: of a SQLite one of few sizes.
+    fn split(self, backend: DbBackend) -> Vec<Self> {
+        if backend == DbBackend::Postgres {
+            return vec![self];
+        }
+        let (mut parts, mut left) = (Vec::new(), self.rows);
+        let mut values = self.values.into_iter();
+        while left > 0 {
+            let rows = size(left);
+            left = left.saturating_sub(rows);
+            let filled = rows * self.columns.len();
+            let mut values: Vec<Value> = values.by_ref().take(filled).collect();
+            values.resize(filled, Value::String(None));
+            let (columns, sql) = (self.columns.clone(), self.sql.clone());
+            parts.push(Self { columns, rows, sql, values });
+        }
+        parts
+    }
+
+    /// Runs it on the ledger's own connection to a SQLite, by `run`, for some of its rows at a time.
+    fn run(
+        &self,
+        db: &Connection,
+        mut run: impl FnMut(&mut CachedStatement<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut left = &*self.values;
+        for rows in [TOGETHER, 1] {
+            let these = left.chunks_exact(rows * self.columns.len());
+            left = these.remainder();
+            if these.len() == 0 {
+                continue;
+            }
+            let mut statement = db.prepare_cached(&self.text_of(rows))?;
+            for values in these {
+                for (i, value) in values.iter().enumerate() {
+                    statement.raw_bind_parameter(i + 1, Bound(value))?;
+                }
+                run(&mut statement)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Its text for so many rows on a SQLite.
+    fn text_of(&self, rows: usize) -> String {
+        let source = values_source(rows, self.columns.len());
         format!("WITH given({}) AS ({source}) {}", names(&self.columns), self.sql)
     }
 
     fn statement(self, backend: DbBackend) -> Statement {
         let text = self.text(backend, 0);
         Statement::from_sql_and_values(backend, text, self.values)
+    }
+}
+
+/// A value as SQLite takes it.
+struct Bound<'a>(&'a Value);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = match self.0 {
+            Value::String(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Value::BigInt(Some(number)) => ValueRef::Integer(*number),
+            Value::Bool(Some(flag)) => ValueRef::Integer((*flag).into()),
+            Value::Bytes(Some(bytes)) => ValueRef::Blob(bytes),
+            Value::String(None) | Value::BigInt(None) => ValueRef::Null,
+            other => {
+                let error = format!("{other:?} is of no column of the ledger's");
+                return Err(rusqlite::Error::ToSqlConversionFailure(error.into()));
+            }
+        };
+        Ok(ToSqlOutput::Borrowed(value))
     }
 }
 
@@ -198,6 +266,18 @@ impl Writes {
         Ok(())
     }
 
+    /// Runs them within a transaction of a SQLite; fails unless all rows were written.
+    pub(super) fn write_all(self, db: &Connection) -> Result<(), Failure> {
+        let mut written = 0;
+        for part in &self.parts {
+            part.run(db, |statement| {
+                written += statement.raw_execute()? as u64;
+                Ok(())
+            })?;
+        }
+        if written == self.rows { Ok(()) } else { Err(Failure::Surprise) }
+    }
+
     /// Runs them; answers how many rows all of them wrote.
     pub(super) async fn execute(self, tx: &DatabaseTransaction) -> Result<u64, DbErr> {
         let backend = tx.get_database_backend();
@@ -207,8 +287,8 @@ impl Writes {
             return Ok(written.unwrap_or_default().unsigned_abs());
         }
         let mut written = 0;
-        for statement in joined(self.parts, backend) {
-            written += tx.execute_raw(statement).await?.rows_affected();
+        for part in self.parts.into_iter().flat_map(|part| part.split(backend)) {
+            written += tx.execute_raw(part.statement(backend)).await?.rows_affected();
         }
         Ok(written)
     }
@@ -240,35 +320,6 @@ fn at_once(parts: Vec<Part>, all: Option<u64>) -> Statement {
         text.push_str(&format!(" SELECT {written}"));
     }
     Statement::from_sql_and_values(DbBackend::Postgres, text, values)
-}
-
-/// Statements of SQLite in one text: what few rows cost is mostly the way to the thread that it runs on, and back. Short
-/// ones go together, and of the others those for as many rows of several tables, and those for a single row: more would
-/// make a text for every pair of sizes.
-fn joined(mut parts: Vec<Part>, backend: DbBackend) -> Vec<Statement> {
-    // Tables know nothing of each other.
-    parts.sort_by_key(|part| part.turn);
-    let mut joined: Vec<(String, Vec<Value>, (usize, usize))> = Vec::with_capacity(parts.len());
-    for part in parts {
-        let (text, like) = (part.text(backend, 0), (part.turn, part.rows));
-        match joined.last_mut() {
-            Some((last, values, last_like))
-                if *last_like == like
-                    || part.rows == 1
-                    || values.len() + part.values.len() <= JOINED_VALUES_MOST =>
-            {
-                last.push_str("; ");
-                last.push_str(&text);
-                values.extend(part.values);
-                if part.rows > 1 {
-                    *last_like = like;
-                }
-            }
-            _ => joined.push((text, part.values, like)),
-        }
-    }
-    let statement = |(text, values, _)| Statement::from_sql_and_values(backend, text, values);
-    joined.into_iter().map(statement).collect()
 }
 
 /// The same write, which stays half done where it fails: a transaction in which something failed is dropped, and
@@ -364,39 +415,14 @@ mod tests {
     }
 
     #[test]
-    fn short_statements_go_together_where_the_database_takes_that() {
+    fn what_goes_together_is_one_statement_of_postgresql() {
         let rows =
             |rows: usize| Given::new([("k", Text)]).with((0..rows).map(|_| [Value::from("a")]));
-        let bound = |s: &Statement| s.values.as_ref().map_or(0, |values| values.0.len());
-        let both = |backend, first: usize, second: usize| {
-            let writes =
-                rows(first).insert(backend, "a").and(rows(second).insert_new(backend, "b"));
-            assert_eq!(writes.rows(), (first + second) as u64);
-            writes.parts
-        };
-        let texts = |first, second| -> Vec<usize> {
-            let statements = joined(both(DbBackend::Sqlite, first, second), DbBackend::Sqlite);
-            statements.iter().map(bound).collect()
-        };
-        assert_eq!(texts(1, 1), [2]);
-        assert_eq!(texts(0, 1), [1]);
-        let most = PART_MOST;
-        assert_eq!(texts(most, 3 * most), [4 * most]);
-        assert_eq!(texts(most, 3 * most + 1), [4 * most + 1]);
-        assert_eq!(texts(most, 3 * most + 2), [4 * most, 2]);
-        let wide = |rows: usize| {
-            let columns = std::array::from_fn::<_, 8, _>(|_| ("k", Text));
-            let row = || std::array::from_fn(|_| Value::from("a"));
-            Given::new(columns).with((0..rows).map(|_| row())).insert(DbBackend::Sqlite, "a")
-        };
-        let texts = |first, second| -> Vec<usize> {
-            let parts = wide(first).and(wide(second)).parts;
-            joined(parts, DbBackend::Sqlite).iter().map(bound).collect()
-        };
-        assert_eq!(texts(2 * most, 2 * most), [16 * most, 16 * most]);
-        assert_eq!(texts(most, most / 2), [8 * most, 4 * most]);
-        let one = at_once(both(DbBackend::Postgres, most, 3 * most), None);
-        assert_eq!(bound(&one), 2);
+        let backend = DbBackend::Postgres;
+        let both = rows(100).insert(backend, "a").and(rows(300).insert_new(backend, "b"));
+        assert_eq!(both.rows(), 400);
+        let one = at_once(both.parts, None);
+        assert_eq!(one.values.map(|values| values.0.len()), Some(2));
         assert_eq!(
             one.sql,
             "WITH w0 AS (WITH given(k) AS (SELECT u.k FROM unnest($1::text[]) AS u(k)) \
@@ -405,6 +431,43 @@ mod tests {
              INSERT INTO b (k) SELECT k FROM given WHERE k IS NOT NULL ON CONFLICT DO NOTHING \
              RETURNING 1) SELECT (SELECT count(*) FROM w0) + (SELECT count(*) FROM w1)"
         );
+    }
+
+    #[test]
+    fn sqlite_is_given_all_rows_or_fails() {
+        let db = Connection::open_in_memory().expect("memory is there");
+        let made = db.execute_batch("CREATE TABLE a (k text PRIMARY KEY, at, flag, raw)");
+        assert_eq!(made, Ok(()));
+        let columns = [("k", Text), ("at", NumberOrNull), ("flag", Flag), ("raw", Bytes)];
+        let rows = |ids: std::ops::Range<i64>| {
+            Given::new(columns).with(ids.map(|i| {
+                let at = (i % 2 == 0).then_some(i);
+                let raw = i.to_be_bytes().to_vec();
+                [i.to_string().into(), at.into(), (i % 3 == 0).into(), raw.into()]
+            }))
+        };
+        let backend = DbBackend::Sqlite;
+        let count = || db.query_row("SELECT count(*) FROM a", [], |row| row.get(0));
+        for (ids, left) in [(0..0, 0), (0..1, 1), (1..17, 17), (17..52, 52)] {
+            assert!(rows(ids).insert(backend, "a").write_all(&db).is_ok());
+            assert_eq!(count(), Ok(left));
+        }
+        let failed = rows(50..70).insert(backend, "a").write_all(&db);
+        assert!(matches!(failed, Err(failure) if failure.is_refusal()));
+        let failed = rows(50..70).insert_new(backend, "a").write_all(&db);
+        assert!(matches!(failed, Err(Failure::Surprise)));
+        let mut seen = Vec::new();
+        let sql = "SELECT a.k, a.at, a.flag, a.raw FROM given JOIN a ON a.k = given.k";
+        let told = rows(30..50).each(&db, sql, |row| {
+            seen.push((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            Ok(())
+        });
+        assert!(told.is_ok());
+        let expected = (30..50_i64).map(|i| {
+            let at = (i % 2 == 0).then_some(i);
+            (i.to_string(), at, i % 3 == 0, i.to_be_bytes().to_vec())
+        });
+        assert_eq!(seen, expected.collect::<Vec<_>>());
     }
 
     #[test]
@@ -417,8 +480,12 @@ mod tests {
                 row("c", Some(3)),
             ])
         };
+        let split = |rows: Given<2>, backend| -> Vec<Part> {
+            let part = rows.part(backend, "SELECT 1 FROM given");
+            part.into_iter().flat_map(|part| part.split(backend)).collect()
+        };
         let texts = |rows: Given<2>, backend| -> Vec<String> {
-            let parts = rows.parts(backend, "SELECT 1 FROM given");
+            let parts = split(rows, backend);
             parts.into_iter().map(|part| part.statement(backend).sql).collect()
         };
         assert_eq!(
@@ -428,7 +495,7 @@ mod tests {
         );
         let mut filled = rows().with([[Value::from("d"), None::<i64>.into()]]);
         filled = filled.with([[Value::from("e"), None::<i64>.into()]]);
-        let filled = filled.parts(DbBackend::Sqlite, "SELECT 1 FROM given");
+        let filled = split(filled, DbBackend::Sqlite);
         assert_eq!((filled.len(), filled[0].values.len()), (1, 12));
         assert_eq!(filled[0].values[10..], [Value::String(None), Value::String(None)]);
         assert_eq!(

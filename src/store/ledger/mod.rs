@@ -30,7 +30,6 @@ use hookseal_core::ports::{
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
-use sea_orm::DbBackend;
 use tokio::sync::oneshot;
 
 use self::fence::Standing;
@@ -89,15 +88,25 @@ impl Write {
     }
 }
 
-/// Starts the writing tasks, one a connection.
-pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> Queue {
+/// Starts what writes: on `runtime` a task for each connection, or a thread of its own with the connection to a SQLite.
+///
+/// # Errors
+/// When no thread can be started.
+pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> std::io::Result<Queue> {
     let turn = Arc::new(Turn::default());
     let (writes, inbox) = Inbox::open(turn.clone());
     runtime.spawn(tend::tend(writer.connections.clone(), writes.downgrade()));
-    for _ in 0..writer.connections.ledger_connections() {
-        runtime.spawn(writer.clone().write_batches(inbox.clone()));
+    if writer.connections.embedded().is_some() {
+        let own = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new()
+            .name("hookseal-ledger".to_owned())
+            .spawn(move || own.block_on(writer.write_batches(inbox)))?;
+    } else {
+        for _ in 0..writer.connections.ledger_connections() {
+            runtime.spawn(writer.clone().write_batches(inbox.clone()));
+        }
     }
-    Queue { writes, turn }
+    Ok(Queue { writes, turn })
 }
 
 #[async_trait]
@@ -239,8 +248,13 @@ impl Writer {
         settlements.iter().for_each(|s| news.changed(&s.delivery, &s.progress));
         acceptances.iter().for_each(|acceptance| accept::tell(acceptance, &mut news));
         let mut claimed = HashMap::new();
-        if backend == DbBackend::Postgres && requests.is_empty() {
-            news.told_after(writes.commit(&db), &self.herald).await?;
+        if let Some(embedded) = self.connections.embedded() {
+            let tx = embedded.begin().await?;
+            writes.write_all(&tx)?;
+            claimed = claims::claim_embedded(&tx, requests, &mut news)?;
+            news.told_after(async { tx.commit() }, &self.herald).await?;
+        } else if requests.is_empty() {
+            news.told_after(async { Ok(writes.commit(&db).await?) }, &self.herald).await?;
         } else {
             let tx = begin_write(&db).await?;
             let all = writes.rows();

@@ -98,7 +98,8 @@ impl Bench {
         let runtime = tokio::runtime::Handle::current();
         let feed = MemoryFeed::start(&runtime);
         let (dispatch, changes) = (told.clone(), feed.clone());
-        let store = SqlStore::start(connections.clone(), runtime, dispatch, changes, minter());
+        let store =
+            SqlStore::start(connections.clone(), runtime, dispatch, changes, minter()).unwrap();
         let store = Arc::new(store);
         Self { store, connections, told, feed, _directory: directory }
     }

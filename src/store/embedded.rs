@@ -1,0 +1,102 @@
+//! The ledger's own connection to a SQLite. Its batches run on the thread that gathers them: through a pool, each
+//! statement goes to another thread and its answer comes back, and under load both wait for a processor each time.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use hookseal_core::error::Error;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags};
+use sea_orm::DatabaseConnection;
+use sea_orm::sqlx::Sqlite;
+use sea_orm::sqlx::pool::PoolConnection;
+
+use super::Failure;
+use super::connections::{CHECKPOINT_PAGES, PATIENCE};
+
+/// Its page cache; negative is KiB. It holds the pages of a transaction: what does not fit is written twice, and all
+/// that fits is looked through at the end of most transactions.
+const CACHE: &str = "-28672";
+/// Statements that stay prepared: two sizes of each of the ledger's texts.
+const PREPARED: usize = 64;
+
+/// The connection, made when it is first used.
+#[derive(Debug)]
+pub(super) struct Embedded {
+    file: PathBuf,
+    /// The connection of all others that write: whoever has it is the only one.
+    writer: DatabaseConnection,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Embedded {
+    /// A connection to `file` beside `writer`, who is the only other that writes to it.
+    pub(super) fn new(file: PathBuf, writer: DatabaseConnection) -> Self {
+        Self { file, writer, connection: Mutex::default() }
+    }
+
+    /// Begins a transaction, once nobody else writes. What it does blocks the thread.
+    pub(super) async fn begin(&self) -> Result<Transaction<'_>, Failure> {
+        let pool = self.writer.get_sqlite_connection_pool();
+        let alone =
+            pool.acquire().await.map_err(|error| Error::unavailable("the database", error))?;
+        let kept = self.connection.lock().take();
+        let connection = Some(kept.map_or_else(|| self.open(), Ok)?);
+        let transaction = Transaction { connection, home: self, _alone: alone };
+        transaction.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(transaction)
+    }
+
+    /// Gives the pages back that it keeps; they are read again when they are needed.
+    pub(super) fn release_pages(&self) {
+        if let Some(connection) = &*self.connection.lock() {
+            // Kept, they cost memory and nothing else.
+            let _ = connection.execute_batch("PRAGMA shrink_memory");
+        }
+    }
+
+    fn open(&self) -> Result<Connection, Failure> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.file, flags)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.execute_batch(&format!(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = {CACHE}; \
+             PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"
+        ))?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        Ok(connection)
+    }
+}
+
+/// A transaction, of which nothing is kept unless it is committed.
+pub(super) struct Transaction<'a> {
+    /// Until it goes back home.
+    connection: Option<Connection>,
+    home: &'a Embedded,
+    _alone: PoolConnection<Sqlite>,
+}
+
+impl Transaction<'_> {
+    /// Commits it.
+    pub(super) fn commit(self) -> Result<(), Failure> {
+        Ok(self.execute_batch("COMMIT")?)
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("it goes back home with the transaction's end")
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        // One that cannot be brought out of its transaction is left behind.
+        if connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
+            *self.home.connection.lock() = Some(connection);
+        }
+    }
+}
