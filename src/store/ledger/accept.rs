@@ -4,25 +4,27 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hookseal_core::error::Error;
-use hookseal_core::id::EventId;
+use hookseal_core::id::{EventId, KeyId};
 use hookseal_core::ports::{Acceptance, Accepted, NewDelivery, SessionPart};
+use hookseal_core::time::Timestamp;
 use hookseal_entity::event;
 use sea_orm::{
     ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    QueryFilter, Value,
+    QueryFilter,
 };
 
+use super::cell::Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
+use super::cell::{Cell, Kind};
 use super::fence::Standing;
-use super::given::Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
-use super::given::{Given, Kind, Writes};
+use super::given::{Given, Writes};
 use super::sessions;
 use crate::store::Failure;
 use crate::store::directory::record;
 use crate::store::news::News;
-use crate::store::rows::delivery_row;
+use crate::store::rows::duration_ms;
 
 /// What accepting all of them writes, where nothing stands in the way of any; none where it has to be looked at.
-pub(super) fn all(backend: DbBackend, acceptances: &[&Acceptance]) -> Option<Writes> {
+pub(super) fn all<'a>(backend: DbBackend, acceptances: &[&'a Acceptance]) -> Option<Writes<'a>> {
     if acceptances.is_empty() {
         return Some(Writes::default());
     }
@@ -161,8 +163,8 @@ const EVENT: [(&str, Kind); 10] = [
     ("created_at_ms", Number),
 ];
 
-fn event_row(acceptance: &&Acceptance) -> [Value; EVENT.len()] {
-    let Acceptance { event, session, idempotency, .. } = acceptance;
+fn event_row<'a>(acceptance: &&'a Acceptance) -> [Cell<'a>; EVENT.len()] {
+    let Acceptance { event, session, idempotency, .. } = *acceptance;
     [
         event.id.as_str().into(),
         event.organization_id.as_str().into(),
@@ -178,7 +180,7 @@ fn event_row(acceptance: &&Acceptance) -> [Value; EVENT.len()] {
 }
 
 /// Without a key nothing can be in an event's way, and to look for it costs as much as an index.
-fn free_events(backend: DbBackend, acceptances: &[&Acceptance]) -> Writes {
+fn free_events<'a>(backend: DbBackend, acceptances: &[&'a Acceptance]) -> Writes<'a> {
     let free = acceptances.iter().filter(|acceptance| acceptance.idempotency.is_none());
     Given::new(EVENT).with(free.map(event_row)).insert(backend, "events")
 }
@@ -194,7 +196,7 @@ fn keyed<'a>(acceptances: &[&'a Acceptance]) -> Vec<&'a Acceptance> {
     keyed
 }
 
-fn keyed_events(backend: DbBackend, keyed: &[&Acceptance]) -> Writes {
+fn keyed_events<'a>(backend: DbBackend, keyed: &[&'a Acceptance]) -> Writes<'a> {
     Given::new(EVENT).with(keyed.iter().map(event_row)).insert_new(backend, "events")
 }
 
@@ -235,7 +237,7 @@ async fn repeated(tx: &DatabaseTransaction, acceptance: &Acceptance) -> Result<A
     })
 }
 
-fn insert_deliveries(backend: DbBackend, new: Vec<&NewDelivery>) -> Writes {
+fn insert_deliveries(backend: DbBackend, new: Vec<&NewDelivery>) -> Writes<'_> {
     let columns = [
         ("id", Text),
         ("organization_id", Text),
@@ -262,37 +264,39 @@ fn insert_deliveries(backend: DbBackend, new: Vec<&NewDelivery>) -> Writes {
         ("updated_at_ms", Number),
     ];
     let rows = new.iter().map(|new| {
-        let row = delivery_row(&new.delivery);
+        let NewDelivery { delivery, .. } = new;
+        let progress = &delivery.progress;
+        let (attempt, claim) = (progress.last_attempt, progress.claim);
         [
-            row.id.into(),
-            row.organization_id.into(),
-            row.event_id.into(),
-            row.event_type.into(),
-            row.endpoint_id.into(),
-            row.encryption_key_id.into(),
-            row.status.into(),
-            row.attempt_count.into(),
-            row.last_attempt_at_ms.into(),
-            row.last_duration_ms.into(),
-            row.last_status_code.into(),
-            row.last_error.into(),
-            row.next_attempt_at_ms.into(),
-            row.payload_expires_at_ms.into(),
-            row.retention_reason.into(),
-            row.payload_scrubbed_at_ms.into(),
-            row.claim_token.into(),
-            row.claim_expires_at_ms.into(),
-            row.lost_claims.into(),
-            row.maybe_delivered.into(),
-            row.failure_reason.into(),
-            row.created_at_ms.into(),
-            row.updated_at_ms.into(),
+            delivery.id.as_str().into(),
+            delivery.organization_id.as_str().into(),
+            delivery.event_id.as_str().into(),
+            (&*delivery.event_type).into(),
+            delivery.endpoint_id.as_str().into(),
+            delivery.key_id.as_ref().map(KeyId::as_str).into(),
+            progress.status.as_str().into(),
+            i64::from(progress.attempt_count).into(),
+            attempt.map(|attempt| attempt.at.as_ms()).into(),
+            attempt.map(|attempt| duration_ms(attempt.duration)).into(),
+            attempt.and_then(|attempt| attempt.status_code).map(i64::from).into(),
+            attempt.and_then(|attempt| attempt.error).map(|kind| kind.as_str()).into(),
+            progress.next_attempt_at.map(Timestamp::as_ms).into(),
+            progress.payload_expires_at.map(Timestamp::as_ms).into(),
+            progress.retention_reason.as_str().into(),
+            progress.payload_scrubbed_at.map(Timestamp::as_ms).into(),
+            claim.map(|claim| claim.token.0).into(),
+            claim.map(|claim| claim.expires_at.as_ms()).into(),
+            i64::from(progress.lost_claims).into(),
+            progress.maybe_delivered.into(),
+            progress.failure_reason.map(|reason| reason.as_str()).into(),
+            delivery.created_at.as_ms().into(),
+            progress.updated_at.as_ms().into(),
         ]
     });
     let deliveries = Given::new(columns).with(rows).insert(backend, "deliveries");
     let payloads = new.iter().filter_map(|new| {
         let sealed = new.sealed.as_ref()?;
-        Some([new.delivery.id.as_str().into(), sealed.to_vec().into()])
+        Some([new.delivery.id.as_str().into(), Cell::Bytes(sealed)])
     });
     let columns = [("delivery_id", Text), ("jwe", Bytes)];
     deliveries.and(Given::new(columns).with(payloads).insert(backend, "sealed_payloads"))

@@ -15,10 +15,11 @@ use sea_orm::{
 };
 
 use super::ClaimRequest;
-use super::given::Kind::{Flag, Number, NumberOrNull, Text, TextOrNull};
-use super::given::{Given, Kind, Writes};
+use super::cell::Kind;
+use super::cell::Kind::{Flag, Number, NumberOrNull, Text, TextOrNull};
+use super::given::{Given, Writes};
 use crate::store::news::News;
-use crate::store::rows::{self, attempt_row, duration_ms};
+use crate::store::rows::{self, duration_ms};
 use crate::store::transition::{Busy, locked, write};
 use crate::store::withdrawal::on_revoked_attempts_ended;
 use crate::store::{Failure, broken_row};
@@ -65,7 +66,7 @@ fn take(
     }
 }
 
-fn asked(claims: &[&ClaimRequest]) -> Given<4> {
+fn asked<'a>(claims: &[&'a ClaimRequest]) -> Given<'a, 4> {
     let mut asked: Vec<(&DeliveryId, &ClaimRequest)> = claims
         .iter()
         .flat_map(|request| request.ids.iter().map(move |id| (id, *request)))
@@ -100,7 +101,11 @@ fn claiming() -> String {
 }
 
 /// What the ends of claims write, where all of these still stand.
-pub(super) fn all_ends(backend: DbBackend, settlements: &[&Settlement], minter: &Minter) -> Writes {
+pub(super) fn all_ends<'a>(
+    backend: DbBackend,
+    settlements: &[&'a Settlement],
+    minter: &Minter,
+) -> Writes<'a> {
     if settlements.is_empty() {
         return Writes::default();
     }
@@ -169,7 +174,7 @@ async fn settle_revoked(
 }
 
 /// Takes away the payloads that are not kept beyond these ends.
-fn scrub(backend: DbBackend, settlements: &[&Settlement]) -> Writes {
+fn scrub<'a>(backend: DbBackend, settlements: &[&'a Settlement]) -> Writes<'a> {
     let scrubbed = settlements.iter().filter(|settlement| !settlement.progress.has_payload());
     let ids = scrubbed.map(|settlement| [settlement.delivery.id.as_str().into()]);
     let sql = "DELETE FROM sealed_payloads WHERE delivery_id IN (SELECT k FROM given)";
@@ -177,7 +182,7 @@ fn scrub(backend: DbBackend, settlements: &[&Settlement]) -> Writes {
 }
 
 /// Keeps the attempts that others took the place of.
-fn history(backend: DbBackend, settlements: &[&Settlement], minter: &Minter) -> Writes {
+fn history<'a>(backend: DbBackend, settlements: &[&'a Settlement], minter: &Minter) -> Writes<'a> {
     let columns = [
         ("id", Text),
         ("delivery_id", Text),
@@ -189,14 +194,13 @@ fn history(backend: DbBackend, settlements: &[&Settlement], minter: &Minter) -> 
     let rows = settlements.iter().filter_map(|settlement| {
         let attempt = settlement.replaced.as_ref()?;
         let id = minter.attempt(settlement.progress.updated_at);
-        let row = attempt_row(&id, &settlement.delivery.id, attempt);
         Some([
-            row.id.into(),
-            row.delivery_id.into(),
-            row.attempted_at_ms.into(),
-            row.duration_ms.into(),
-            row.status_code.into(),
-            row.error.into(),
+            id.to_string().into(),
+            settlement.delivery.id.as_str().into(),
+            attempt.at.as_ms().into(),
+            duration_ms(attempt.duration).into(),
+            attempt.status_code.map(i64::from).into(),
+            attempt.error.map(|kind| kind.as_str()).into(),
         ])
     });
     Given::new(columns).with(rows).insert(backend, "delivery_attempts")
@@ -221,7 +225,7 @@ const END: [(&str, Kind); 16] = [
     ("updated_at_ms", Number),
 ];
 
-fn end(settlements: &[&Settlement]) -> Given<{ END.len() }> {
+fn end<'a>(settlements: &[&'a Settlement]) -> Given<'a, { END.len() }> {
     Given::new(END).with(settlements.iter().map(|settlement| {
         let progress = &settlement.progress;
         let attempt = progress.last_attempt;

@@ -9,7 +9,7 @@ use hookseal_core::ports::{Acceptance, Settlement};
 use hookseal_core::shard::{NodeNumber, Shard, Shards};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 
-use super::given::Kind::Number;
+use super::cell::Kind::Number;
 use super::given::{Given, Writes};
 use super::{ClaimRequest, Write};
 use crate::store::Failure;
@@ -19,11 +19,11 @@ const ANY_SHARD: i64 = -1;
 
 /// Has nothing stand of what goes together with it unless the nodes stand that `settlements` were claimed on, and hold
 /// what `acceptances` come with. [`Standing`] tells the same of each.
-pub(super) fn stand(
+pub(super) fn stand<'a>(
     backend: DbBackend,
     settlements: &[&Settlement],
     acceptances: &[&Acceptance],
-) -> Writes {
+) -> Writes<'a> {
     let ended = settlements.iter().map(|settlement| (settlement.token.node(), ANY_SHARD));
     let reserved =
         acceptances.iter().flat_map(|acceptance| &acceptance.deliveries).filter_map(|new| {

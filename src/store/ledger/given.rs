@@ -6,14 +6,14 @@
 
 use std::fmt::Write as _;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, Row, ToSql};
-use sea_orm::sea_query::ArrayType;
+use rusqlite::{CachedStatement, Connection, Row};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult,
     Statement, Value,
 };
 
+use super::cell::Kind::{self, Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
+use super::cell::{Cell, transposed};
 use crate::store::Failure;
 
 /// Rows of one statement of the ledger's own SQLite connection, where there are as many.
@@ -24,55 +24,41 @@ const PART_MOST: usize = 128;
 /// What a PostgreSQL logs where not all rows could be written.
 const SURPRISE: &str = "something stands in the way of this batch, which is looked through now";
 
-/// What a column holds. What may be missing is bound as `''` or the least number: arrays of sea-orm
-/// hold no NULL, and no row of ours holds either of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Text,
-    TextOrNull,
-    Number,
-    NumberOrNull,
-    Flag,
-    Bytes,
-}
-
-use Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
-
 /// Rows of `N` columns.
-pub(super) struct Given<const N: usize> {
+pub(super) struct Given<'a, const N: usize> {
     columns: [(&'static str, Kind); N],
     /// Row after row.
-    values: Vec<Value>,
+    cells: Vec<Cell<'a>>,
 }
 
-impl<const N: usize> Given<N> {
+impl<'a, const N: usize> Given<'a, N> {
     /// No rows yet.
     pub(super) fn new(columns: [(&'static str, Kind); N]) -> Self {
-        Self { columns, values: Vec::new() }
+        Self { columns, cells: Vec::new() }
     }
 
     /// With these rows.
-    pub(super) fn with(mut self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
+    pub(super) fn with(mut self, rows: impl IntoIterator<Item = [Cell<'a>; N]>) -> Self {
         let rows = rows.into_iter();
-        self.values.reserve(rows.size_hint().0 * N);
-        rows.for_each(|row| self.values.extend(row));
+        self.cells.reserve(rows.size_hint().0 * N);
+        rows.for_each(|row| self.cells.extend(row));
         self
     }
 
     /// Inserts the rows into the columns of `table` that have their columns' names.
-    pub(super) fn insert(self, backend: DbBackend, table: &str) -> Writes {
+    pub(super) fn insert(self, backend: DbBackend, table: &str) -> Writes<'a> {
         let sql = self.insertion(table);
         self.write(backend, &sql)
     }
 
     /// The same but for rows that what is there stands in the way of.
-    pub(super) fn insert_new(self, backend: DbBackend, table: &str) -> Writes {
+    pub(super) fn insert_new(self, backend: DbBackend, table: &str) -> Writes<'a> {
         let sql = format!("{} ON CONFLICT DO NOTHING", self.insertion(table));
         self.write(backend, &sql)
     }
 
     /// Has nothing of what it goes together with stand unless each of the rows finds something in `source`.
-    pub(super) fn found(self, backend: DbBackend, source: &str) -> Writes {
+    pub(super) fn found(self, backend: DbBackend, source: &str) -> Writes<'a> {
         if backend == DbBackend::Postgres {
             return self.write(backend, &format!("SELECT 1 FROM given WHERE EXISTS ({source})"));
         }
@@ -85,13 +71,15 @@ impl<const N: usize> Given<N> {
     }
 
     /// Runs `sql`, which finds the rows in `given`.
-    pub(super) fn write(self, backend: DbBackend, sql: &str) -> Writes {
-        let rows = (self.values.len() / N) as u64;
+    pub(super) fn write(self, backend: DbBackend, sql: &str) -> Writes<'a> {
         let part = match backend {
-            DbBackend::Sqlite => self.part(backend, &without_undo(sql)),
-            _ => self.part(backend, sql),
+            DbBackend::Sqlite => self.part(&without_undo(sql)),
+            _ => self.part(sql),
         };
-        Writes { parts: Vec::from_iter(part), rows }
+        Writes {
+            rows: part.as_ref().map_or(0, |part| part.rows as u64),
+            parts: Vec::from_iter(part),
+        }
     }
 
     /// Runs `sql`, which finds the rows in `given`; answers what it answers.
@@ -101,7 +89,7 @@ impl<const N: usize> Given<N> {
         sql: &str,
     ) -> Result<Vec<QueryResult>, DbErr> {
         let (mut answers, backend) = (Vec::new(), tx.get_database_backend());
-        for part in self.part(backend, sql).into_iter().flat_map(|part| part.split(backend)) {
+        for part in self.part(sql).into_iter().flat_map(|part| part.split(backend)) {
             answers.append(&mut tx.query_all_raw(part.statement(backend)).await?);
         }
         Ok(answers)
@@ -114,7 +102,7 @@ impl<const N: usize> Given<N> {
         sql: &str,
         mut take: impl FnMut(&Row<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Some(part) = self.part(DbBackend::Sqlite, sql) else { return Ok(()) };
+        let Some(part) = self.part(sql) else { return Ok(()) };
         part.run(db, |statement| {
             let mut rows = statement.raw_query();
             while let Some(row) = rows.next()? {
@@ -133,26 +121,21 @@ impl<const N: usize> Given<N> {
         names(&self.columns)
     }
 
-    fn part(self, backend: DbBackend, sql: &str) -> Option<Part> {
-        let rows = self.values.len() / N;
-        let values = match backend {
-            DbBackend::Postgres => transposed(self.columns.map(|(_, kind)| kind), self.values),
-            _ => self.values,
-        };
-        let columns = self.columns.to_vec();
-        (rows > 0).then(|| Part { columns, rows, sql: sql.to_owned(), values })
+    fn part(self, sql: &str) -> Option<Part<'a>> {
+        let (rows, columns) = (self.cells.len() / N, self.columns.to_vec());
+        (rows > 0).then(|| Part { columns, rows, sql: sql.to_owned(), cells: self.cells })
     }
 }
 
 /// What is done with rows that are bound together.
-struct Part {
+struct Part<'a> {
     columns: Vec<(&'static str, Kind)>,
     rows: usize,
     sql: String,
-    values: Vec<Value>,
+    cells: Vec<Cell<'a>>,
 }
 
-impl Part {
+impl Part<'_> {
     /// Its text behind others that have so many values.
     fn text(&self, backend: DbBackend, bound: usize) -> String {
         if backend != DbBackend::Postgres {
@@ -168,15 +151,15 @@ impl Part {
             return vec![self];
         }
         let (mut parts, mut left) = (Vec::new(), self.rows);
-        let mut values = self.values.into_iter();
+        let mut cells = self.cells.into_iter();
         while left > 0 {
             let rows = size(left);
             left = left.saturating_sub(rows);
             let filled = rows * self.columns.len();
-            let mut values: Vec<Value> = values.by_ref().take(filled).collect();
-            values.resize(filled, Value::String(None));
+            let mut cells: Vec<_> = cells.by_ref().take(filled).collect();
+            cells.resize(filled, Cell::Null);
             let (columns, sql) = (self.columns.clone(), self.sql.clone());
-            parts.push(Self { columns, rows, sql, values });
+            parts.push(Self { columns, rows, sql, cells });
         }
         parts
     }
@@ -187,7 +170,7 @@ impl Part {
         db: &Connection,
         mut run: impl FnMut(&mut CachedStatement<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut left = &*self.values;
+        let mut left = &*self.cells;
         for rows in [TOGETHER, 1] {
             let these = left.chunks_exact(rows * self.columns.len());
             left = these.remainder();
@@ -195,9 +178,9 @@ impl Part {
                 continue;
             }
             let mut statement = db.prepare_cached(&self.text_of(rows))?;
-            for values in these {
-                for (i, value) in values.iter().enumerate() {
-                    statement.raw_bind_parameter(i + 1, Bound(value))?;
+            for cells in these {
+                for (i, cell) in cells.iter().enumerate() {
+                    statement.raw_bind_parameter(i + 1, cell)?;
                 }
                 run(&mut statement)?;
             }
@@ -213,39 +196,28 @@ impl Part {
 
     fn statement(self, backend: DbBackend) -> Statement {
         let text = self.text(backend, 0);
-        Statement::from_sql_and_values(backend, text, self.values)
+        Statement::from_sql_and_values(backend, text, self.values(backend))
     }
-}
 
-/// A value as SQLite takes it.
-struct Bound<'a>(&'a Value);
-
-impl ToSql for Bound<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let value = match self.0 {
-            Value::String(Some(text)) => ValueRef::Text(text.as_bytes()),
-            Value::BigInt(Some(number)) => ValueRef::Integer(*number),
-            Value::Bool(Some(flag)) => ValueRef::Integer((*flag).into()),
-            Value::Bytes(Some(bytes)) => ValueRef::Blob(bytes),
-            Value::String(None) | Value::BigInt(None) => ValueRef::Null,
-            other => {
-                let error = format!("{other:?} is of no column of the ledger's");
-                return Err(rusqlite::Error::ToSqlConversionFailure(error.into()));
+    fn values(self, backend: DbBackend) -> Vec<Value> {
+        match backend {
+            DbBackend::Postgres => {
+                transposed(self.columns.into_iter().map(|(_, kind)| kind), self.cells)
             }
-        };
-        Ok(ToSqlOutput::Borrowed(value))
+            _ => self.cells.into_iter().map(Cell::into_value).collect(),
+        }
     }
 }
 
 /// Statements that write, one after the other.
 #[derive(Default)]
-pub(super) struct Writes {
-    parts: Vec<Part>,
+pub(super) struct Writes<'a> {
+    parts: Vec<Part<'a>>,
     /// Rows that they are given.
     rows: u64,
 }
 
-impl Writes {
+impl Writes<'_> {
     /// How many rows they are given: as many as they write, at the most.
     pub(super) fn rows(&self) -> u64 {
         self.rows
@@ -296,7 +268,7 @@ impl Writes {
 
 /// All of them as one statement of PostgreSQL, which answers how many rows they wrote, or fails unless these are `all`:
 /// what few rows cost is mostly the way there and back.
-fn at_once(parts: Vec<Part>, all: Option<u64>) -> Statement {
+fn at_once(parts: Vec<Part<'_>>, all: Option<u64>) -> Statement {
     let (mut text, mut counts, mut values) = (String::from("WITH "), Vec::new(), Vec::new());
     for (i, part) in parts.into_iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
@@ -304,7 +276,7 @@ fn at_once(parts: Vec<Part>, all: Option<u64>) -> Statement {
         let counted = if part.sql.starts_with("SELECT") { "" } else { " RETURNING 1" };
         write!(text, "{comma}w{i} AS ({sql}{counted})").expect("writing to a string does not fail");
         counts.push(format!("(SELECT count(*) FROM w{i})"));
-        values.extend(part.values);
+        values.extend(part.values(DbBackend::Postgres));
     }
     let written = counts.join(" + ");
     if let Some(all) = all {
@@ -373,28 +345,6 @@ fn arrays_source(columns: &[(&str, Kind)], before: usize) -> String {
     format!("SELECT {selected} FROM unnest({bound}) AS u({})", names(columns))
 }
 
-fn transposed<const N: usize>(kinds: [Kind; N], values: Vec<Value>) -> Vec<Value> {
-    let rows = values.len() / N;
-    let mut arrays: [Vec<Value>; N] = std::array::from_fn(|_| Vec::with_capacity(rows));
-    for (i, value) in values.into_iter().enumerate() {
-        arrays[i % N].push(match (kinds[i % N], value) {
-            (TextOrNull, Value::String(None)) => Value::String(Some(String::new())),
-            (NumberOrNull, Value::BigInt(None)) => Value::BigInt(Some(i64::MIN)),
-            (_, value) => value,
-        });
-    }
-    let typed = arrays.into_iter().zip(kinds).map(|(array, kind)| {
-        let of = match kind {
-            Text | TextOrNull => ArrayType::String,
-            Number | NumberOrNull => ArrayType::BigInt,
-            Flag => ArrayType::Bool,
-            Bytes => ArrayType::Bytes,
-        };
-        Value::Array(of, Some(Box::new(array)))
-    });
-    typed.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,8 +366,7 @@ mod tests {
 
     #[test]
     fn what_goes_together_is_one_statement_of_postgresql() {
-        let rows =
-            |rows: usize| Given::new([("k", Text)]).with((0..rows).map(|_| [Value::from("a")]));
+        let rows = |rows: usize| Given::new([("k", Text)]).with((0..rows).map(|_| ["a".into()]));
         let backend = DbBackend::Postgres;
         let both = rows(100).insert(backend, "a").and(rows(300).insert_new(backend, "b"));
         assert_eq!(both.rows(), 400);
@@ -442,7 +391,7 @@ mod tests {
         let rows = |ids: std::ops::Range<i64>| {
             Given::new(columns).with(ids.map(|i| {
                 let at = (i % 2 == 0).then_some(i);
-                let raw = i.to_be_bytes().to_vec();
+                let raw = if i % 3 == 0 { &b"raw"[..] } else { b"" };
                 [i.to_string().into(), at.into(), (i % 3 == 0).into(), raw.into()]
             }))
         };
@@ -465,7 +414,7 @@ mod tests {
         assert!(told.is_ok());
         let expected = (30..50_i64).map(|i| {
             let at = (i % 2 == 0).then_some(i);
-            (i.to_string(), at, i % 3 == 0, i.to_be_bytes().to_vec())
+            (i.to_string(), at, i % 3 == 0, if i % 3 == 0 { b"raw".to_vec() } else { vec![] })
         });
         assert_eq!(seen, expected.collect::<Vec<_>>());
     }
@@ -473,18 +422,18 @@ mod tests {
     #[test]
     fn rows_are_bound_as_each_database_takes_them() {
         let rows = || {
-            let row = |id: &str, at: Option<i64>| [Value::from(id), Value::from(at)];
+            let row = |id: &'static str, at: Option<i64>| [id.into(), at.into()];
             Given::new([("k", Text), ("at", NumberOrNull)]).with([
                 row("a", Some(1)),
                 row("b", None),
                 row("c", Some(3)),
             ])
         };
-        let split = |rows: Given<2>, backend| -> Vec<Part> {
-            let part = rows.part(backend, "SELECT 1 FROM given");
+        let split = |rows: Given<'static, 2>, backend| -> Vec<Part<'static>> {
+            let part = rows.part("SELECT 1 FROM given");
             part.into_iter().flat_map(|part| part.split(backend)).collect()
         };
-        let texts = |rows: Given<2>, backend| -> Vec<String> {
+        let texts = |rows: Given<'static, 2>, backend| -> Vec<String> {
             let parts = split(rows, backend);
             parts.into_iter().map(|part| part.statement(backend).sql).collect()
         };
@@ -493,11 +442,11 @@ mod tests {
             ["WITH given(k, at) AS (SELECT u.k, NULLIF(u.at, -9223372036854775808) \
              FROM unnest($1::text[], $2::bigint[]) AS u(k, at)) SELECT 1 FROM given"]
         );
-        let mut filled = rows().with([[Value::from("d"), None::<i64>.into()]]);
-        filled = filled.with([[Value::from("e"), None::<i64>.into()]]);
+        let mut filled = rows().with([["d".into(), Cell::Null]]);
+        filled = filled.with([["e".into(), Cell::Null]]);
         let filled = split(filled, DbBackend::Sqlite);
-        assert_eq!((filled.len(), filled[0].values.len()), (1, 12));
-        assert_eq!(filled[0].values[10..], [Value::String(None), Value::String(None)]);
+        assert_eq!((filled.len(), filled[0].cells.len()), (1, 12));
+        assert_eq!(filled[0].cells[10..], [Cell::Null, Cell::Null]);
         assert_eq!(
             texts(rows(), DbBackend::Sqlite),
             ["WITH given(k, at) AS (VALUES (?, ?), (?, ?), (?, ?)) SELECT 1 FROM given"]

@@ -6,6 +6,7 @@
 //! on them is inserted for the winners only, and the losers are answered from what stands.
 
 mod accept;
+mod cell;
 mod claims;
 mod fence;
 mod given;

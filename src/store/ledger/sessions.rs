@@ -14,7 +14,7 @@ use sea_orm::{
     FromQueryResult as _, QueryFilter,
 };
 
-use super::given::Kind::{Text, TextOrNull};
+use super::cell::Kind::{Text, TextOrNull};
 use super::given::{Given, Writes};
 use crate::store::rows::json;
 
@@ -52,7 +52,7 @@ impl From<&Refusal> for Accepted {
 pub(super) async fn enter(
     tx: &DatabaseTransaction,
     acceptances: &[&Acceptance],
-    mut events: Writes,
+    mut events: Writes<'_>,
 ) -> Result<HashMap<String, Refusal>, DbErr> {
     let mut refusals = HashMap::new();
     let mut entering: Vec<(&Acceptance, Key, SessionPart)> = Vec::new();
@@ -103,11 +103,14 @@ pub(super) async fn enter(
 }
 
 /// The rows of the sessions that events tell of, where each is new with its event; none where some cannot be.
-pub(super) fn all_new(backend: DbBackend, acceptances: &[&Acceptance]) -> Option<Writes> {
+pub(super) fn all_new<'a>(
+    backend: DbBackend,
+    acceptances: &[&'a Acceptance],
+) -> Option<Writes<'a>> {
     let mut first = First::new();
     for acceptance in acceptances {
         let Some((session, part)) = &acceptance.session else { continue };
-        let key = (acceptance.event.organization_id.to_string(), session.to_string());
+        let key = (acceptance.event.organization_id.as_str(), session.as_str());
         let second = first.insert(key, (acceptance, *part)).is_some();
         if second || *part == SessionPart::Replaces {
             return None;
@@ -117,20 +120,20 @@ pub(super) fn all_new(backend: DbBackend, acceptances: &[&Acceptance]) -> Option
 }
 
 /// Sessions, each with the first of its events.
-type First<'a> = BTreeMap<Key, (&'a Acceptance, SessionPart)>;
+type First<'a> = BTreeMap<(&'a str, &'a str), (&'a Acceptance, SessionPart)>;
 
 /// Makes the rows of sessions that have none.
-fn made(backend: DbBackend, first: &First<'_>) -> Writes {
+fn made<'a>(backend: DbBackend, first: &First<'a>) -> Writes<'a> {
     let columns = [
         ("organization_id", Text),
         ("session_id", Text),
         ("terminal_event_id", TextOrNull),
         ("targets", TextOrNull),
     ];
-    let rows = first.iter().map(|(key, (acceptance, part))| {
+    let rows = first.iter().map(|((organization, session), (acceptance, part))| {
         let ends = (*part == SessionPart::Ends).then(|| acceptance.event.id.as_str());
         let targets = acceptance.targets.as_ref().map(json);
-        [key.0.as_str().into(), key.1.as_str().into(), ends.into(), targets.into()]
+        [(*organization).into(), (*session).into(), ends.into(), targets.into()]
     });
     Given::new(columns).with(rows).insert_new(backend, "verification_sessions")
 }
@@ -139,12 +142,12 @@ fn made(backend: DbBackend, first: &First<'_>) -> Writes {
 /// from `entering` where all were made, as nearly always. Elsewhere the rows tell.
 async fn insert(
     tx: &DatabaseTransaction,
-    events: Writes,
+    events: Writes<'_>,
     entering: &mut Vec<(&Acceptance, Key, SessionPart)>,
 ) -> Result<(), DbErr> {
     let mut first = First::new();
-    for (acceptance, key, part) in &*entering {
-        first.entry(key.clone()).or_insert((acceptance, *part));
+    for (acceptance, (organization, session), part) in &*entering {
+        first.entry((organization, session)).or_insert((acceptance, *part));
     }
     let writes = events.and(made(tx.get_database_backend(), &first));
     let all = writes.rows();
@@ -167,7 +170,7 @@ async fn standing(
 }
 
 /// Sessions, each once and in one order, so that two writers do not wait for each other.
-fn given(keys: &BTreeSet<Key>) -> Given<2> {
+fn given(keys: &BTreeSet<Key>) -> Given<'_, 2> {
     let rows = keys
         .iter()
         .map(|(organization, session)| [organization.as_str().into(), session.as_str().into()]);
@@ -176,7 +179,7 @@ fn given(keys: &BTreeSet<Key>) -> Given<2> {
 
 /// Their rows, and nobody else at them until the transaction ends. By a join: SQLite looks through the whole
 /// table for a list of pairs.
-async fn locked(tx: &DatabaseTransaction, sessions: Given<2>) -> Result<Vec<Model>, DbErr> {
+async fn locked(tx: &DatabaseTransaction, sessions: Given<'_, 2>) -> Result<Vec<Model>, DbErr> {
     let lock = match tx.get_database_backend() {
         DbBackend::Postgres => " FOR UPDATE OF v",
         _ => "",
