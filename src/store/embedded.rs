@@ -100,3 +100,43 @@ impl Drop for Transaction<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sea_orm::ConnectionTrait as _;
+
+    use super::Connection;
+    use crate::store::Connections;
+
+    fn count(tx: &Connection) -> rusqlite::Result<i64> {
+        tx.query_row("SELECT count(*) FROM a", [], |row| row.get(0))
+    }
+
+    #[tokio::test]
+    async fn what_is_not_committed_is_gone_and_whoever_else_writes_waits() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let connections = Connections::connect(None, directory.path()).await.expect("a database");
+        let (writer, embedded) = (connections.writer(), connections.embedded().expect("a SQLite"));
+        writer.execute_unprepared("CREATE TABLE a (k)").await.expect("it is made");
+        let begin = async || embedded.begin().await.ok().expect("it begins");
+        let insert = "INSERT INTO a VALUES (1)";
+
+        let dropped = begin().await;
+        assert_eq!(dropped.execute(insert, []), Ok(1));
+        assert!(dropped.execute("INSERT INTO nothing VALUES (1)", []).is_err());
+        drop(dropped);
+
+        let tx = begin().await;
+        assert_eq!(count(&tx), Ok(0));
+        assert_eq!(tx.execute(insert, []), Ok(1));
+        let other = writer.execute_unprepared(insert);
+        tokio::pin!(other);
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut other).await.is_err());
+        assert!(tx.commit().is_ok());
+        other.await.expect("it is his turn");
+        let tx = begin().await;
+        assert_eq!(count(&tx), Ok(2));
+    }
+}

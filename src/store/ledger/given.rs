@@ -1,8 +1,9 @@
 //! The rows that one statement is given, bound to it.
 //!
 //! On PostgreSQL they are bound as one array a column, so that one text, parsed and planned once, serves
-//! any number of them. SQLite has no arrays: there they are a `VALUES` list of one of few sizes, so that few texts
-//! serve any number; rows of NULL alone, which no statement finds, fill it up.
+//! any number of them. SQLite has no arrays: there they are `VALUES` lists of one of few sizes, so that few texts
+//! serve any number. The ledger's own connection takes one list after the other. To a pool's each is a message to
+//! another thread: there they are long, and rows of NULL alone, which no statement finds, fill them up.
 
 use std::fmt::Write as _;
 
@@ -18,7 +19,7 @@ use crate::store::Failure;
 
 /// Rows of one statement of the ledger's own SQLite connection, where there are as many.
 const TOGETHER: usize = 16;
-/// Most rows of one SQLite statement: each size stays prepared, and takes memory for every value.
+/// Most rows of one statement of a pool's: each size stays prepared, and takes memory for every value.
 const PART_MOST: usize = 128;
 
 /// What a PostgreSQL logs where not all rows could be written.
