@@ -241,6 +241,12 @@ impl Writes<'_> {
 
     /// Runs them within a transaction of a SQLite; fails unless all rows were written.
     pub(super) fn write_all(self, db: &Connection) -> Result<(), Failure> {
+        let all = self.rows;
+        if self.write(db)? == all { Ok(()) } else { Err(Failure::Surprise) }
+    }
+
+    /// Runs them within a transaction of a SQLite; answers how many rows all of them wrote.
+    pub(super) fn write(self, db: &Connection) -> Result<u64, Failure> {
         let mut written = 0;
         for part in &self.parts {
             part.run(db, |statement| {
@@ -248,7 +254,7 @@ impl Writes<'_> {
                 Ok(())
             })?;
         }
-        if written == self.rows { Ok(()) } else { Err(Failure::Surprise) }
+        Ok(written)
     }
 
     /// Runs them; answers how many rows all of them wrote.

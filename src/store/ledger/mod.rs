@@ -11,6 +11,7 @@ mod claims;
 mod fence;
 mod given;
 mod inbox;
+pub(super) mod purge;
 pub(super) mod sessions;
 mod tend;
 mod turn;
@@ -262,10 +263,8 @@ impl Writer {
             if writes.execute(&tx).await? != all {
                 return Err(Failure::Surprise);
             }
-            if !requests.is_empty() {
-                let standing = Standing::read(&tx, batch).await?;
-                claimed = claims::claim(&tx, &standing.of_claims(requests), &mut news).await?;
-            }
+            let standing = Standing::read(&tx, batch).await?;
+            claimed = claims::claim(&tx, &standing.of_claims(requests), &mut news).await?;
             news.commit(tx, &self.herald).await?;
         }
         let accepted = acceptances.iter().map(|_| Accepted::Committed).collect();

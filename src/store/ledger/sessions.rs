@@ -205,6 +205,12 @@ pub(in crate::store) async fn remove_without_events(
     // What is published for them before their rows are locked, a statement of its own sees; after that, nobody
     // publishes until they are removed.
     locked(tx, given(sessions)).await?;
+    removal(tx.get_database_backend(), sessions).execute(tx).await?;
+    Ok(())
+}
+
+/// Removes those of `sessions` that have no event left and owe none.
+pub(super) fn removal(backend: DbBackend, sessions: &BTreeSet<Key>) -> Writes<'_> {
     let sql = format!(
         "DELETE FROM verification_sessions \
          WHERE (organization_id, session_id) IN (SELECT o, s FROM given) \
@@ -215,25 +221,32 @@ pub(in crate::store) async fn remove_without_events(
          AND e.session_id = verification_sessions.session_id AND NOT e.ends_session)",
         settled = WithdrawalState::Settled.as_str(),
     );
-    given(sessions).write(tx.get_database_backend(), &sql).execute(tx).await?;
-    Ok(())
+    given(sessions).write(backend, &sql)
 }
 
 /// Has the sessions that still have a row be found without the events that ended them, whose rows are gone.
 pub(in crate::store) async fn outlive(
     tx: &DatabaseTransaction,
-    gone: impl Iterator<Item = &event::Model>,
+    gone: &[event::Model],
 ) -> Result<(), DbErr> {
-    let gone: BTreeSet<(Key, &str)> =
-        gone.filter_map(|event| Some((of(event)?, event.id.as_str()))).collect();
-    let rows = gone.iter().map(|((organization, session), event)| {
-        [organization.as_str().into(), session.as_str().into(), (*event).into()]
-    });
+    outliving(tx.get_database_backend(), gone).execute(tx).await?;
+    Ok(())
+}
+
+/// Has them found so.
+pub(super) fn outliving(backend: DbBackend, gone: &[event::Model]) -> Writes<'_> {
+    let gone: BTreeSet<(&str, &str, &str)> = gone
+        .iter()
+        .filter_map(|event| {
+            Some((&*event.organization_id, event.session_id.as_deref()?, &*event.id))
+        })
+        .collect();
+    let rows = gone
+        .into_iter()
+        .map(|(organization, session, event)| [organization.into(), session.into(), event.into()]);
     let sql = "UPDATE verification_sessions SET outlives_event = TRUE FROM given \
                WHERE organization_id = o AND session_id = s AND terminal_event_id = t";
-    let gone = Given::new([("o", Text), ("s", Text), ("t", Text)]).with(rows);
-    gone.write(tx.get_database_backend(), sql).execute(tx).await?;
-    Ok(())
+    Given::new([("o", Text), ("s", Text), ("t", Text)]).with(rows).write(backend, sql)
 }
 
 async fn end(tx: &DatabaseTransaction, acceptance: &Acceptance, key: &Key) -> Result<(), DbErr> {
