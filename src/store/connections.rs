@@ -35,7 +35,7 @@ const READER_CACHE: &str = "-512";
 /// Pages of the write-ahead log, 256 MiB, that a writer writes back itself, where nobody did it before.
 pub(super) const CHECKPOINT_PAGES: &str = "65536";
 /// Transactions of the ledger that a PostgreSQL runs at once.
-const LEDGER_CONNECTIONS: u32 = 2;
+pub(super) const LEDGER_CONNECTIONS: u32 = 2;
 /// Name of the database file in the data directory.
 const SQLITE_FILE: &str = "hookseal.sqlite3";
 /// Key of the advisory lock that keeps a PostgreSQL database to one node.
@@ -50,11 +50,17 @@ pub struct Connections(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     pools: RwLock<Pools>,
-    /// The ledger's own connection to a SQLite.
-    embedded: Option<Embedded>,
-    /// Where a PostgreSQL is.
-    postgres_url: Option<Secret>,
+    behind: Behind,
     renewed_at: Mutex<Instant>,
+}
+
+/// What is behind the pools.
+#[derive(Debug)]
+enum Behind {
+    /// A SQLite, and the ledger's own connection to it.
+    Sqlite(Embedded),
+    /// The PostgreSQL at this URL.
+    Postgres(Secret),
 }
 
 #[derive(Clone, Debug)]
@@ -122,9 +128,9 @@ impl Connections {
         }
     }
 
-    fn new(pools: Pools, embedded: Option<Embedded>, postgres_url: Option<Secret>) -> Self {
+    fn new(pools: Pools, behind: Behind) -> Self {
         let (pools, renewed_at) = (RwLock::new(pools), Mutex::new(Instant::now()));
-        Self(Arc::new(Shared { pools, embedded, postgres_url, renewed_at }))
+        Self(Arc::new(Shared { pools, behind, renewed_at }))
     }
 
     async fn open_sqlite(url: &str) -> Result<Self> {
@@ -162,14 +168,10 @@ impl Connections {
                 ));
             }
         }
-        let (ledger, roster) = (writer.clone(), readers.clone());
         let file = sqlite_file(Some(url), Path::new("")).unwrap_or_default();
-        let embedded = Embedded::new(file, writer);
-        Ok(Self::new(
-            Pools { readers, writer: ledger.clone(), ledger, roster },
-            Some(embedded),
-            None,
-        ))
+        let embedded = Embedded::new(file, writer.clone());
+        let (ledger, roster) = (writer.clone(), readers.clone());
+        Ok(Self::new(Pools { readers, writer, ledger, roster }, Behind::Sqlite(embedded)))
     }
 
     async fn open_postgres(url: &str) -> Result<Self> {
@@ -183,7 +185,7 @@ impl Connections {
                 ));
             }
         }
-        Ok(Self::new(pools, None, Some(Secret::new(url))))
+        Ok(Self::new(pools, Behind::Postgres(Secret::new(url))))
     }
 
     /// Brings the schema up to date. Nobody who knows only the older one may be at work.
@@ -191,7 +193,7 @@ impl Connections {
     /// # Errors
     /// [`Error::Unavailable`] when the database refuses it.
     pub async fn migrate(&self) -> Result<()> {
-        let Some(url) = &self.0.postgres_url else {
+        let Some(url) = self.postgres_url() else {
             return Migrator::up(&self.writer(), None).await.map_err(unavailable);
         };
         // Nodes that start together go one after the other; the session's end gives the lock back.
@@ -219,7 +221,7 @@ impl Connections {
 
     /// Nodes and shards of a PostgreSQL; none of a SQLite, which has one node.
     pub fn roster(&self) -> Option<SqlRoster> {
-        self.0.postgres_url.is_some().then(|| SqlRoster::new(self.clone()))
+        self.postgres_url().is_some().then(|| SqlRoster::new(self.clone()))
     }
 
     /// Keeps other nodes off a PostgreSQL database for as long as the lock lives, or those that are alone
@@ -228,7 +230,7 @@ impl Connections {
     /// # Errors
     /// [`Error::Broken`] when another node holds it.
     pub async fn lock_node(&self, shared: bool) -> Result<Option<NodeLock>> {
-        let Some(url) = &self.0.postgres_url else { return Ok(None) };
+        let Some(url) = self.postgres_url() else { return Ok(None) };
         let mut options = ConnectOptions::new(url.expose().to_owned());
         options
             .max_connections(1)
@@ -261,7 +263,7 @@ impl Connections {
 
     /// Leaves the connections to a PostgreSQL behind, for whoever still waits on them, and makes others.
     async fn renew(&self) {
-        let Some(url) = &self.0.postgres_url else { return };
+        let Some(url) = self.postgres_url() else { return };
         if std::mem::replace(&mut *self.0.renewed_at.lock(), Instant::now()).elapsed()
             < RENEWED_AT_MOST_EVERY
         {
@@ -290,7 +292,7 @@ impl Connections {
     /// back: what came in during the first pass is little, and of what came in during the second the writer makes an
     /// end, while nobody else writes.
     pub(super) async fn write_back(&self) {
-        if self.0.postgres_url.is_some() {
+        if self.postgres_url().is_some() {
             return;
         }
         for connection in [self.readers(), self.readers(), self.ledger()] {
@@ -301,20 +303,26 @@ impl Connections {
 
     /// Gives the pages back that a SQLite's writer keeps; they are read again when they are needed.
     pub(super) async fn release_pages(&self) {
-        let Some(embedded) = &self.0.embedded else { return };
+        let Some(embedded) = self.embedded() else { return };
         embedded.release_pages();
         // Kept, they cost memory and nothing else.
         let _ = self.writer().execute_unprepared("PRAGMA shrink_memory").await;
     }
 
-    /// How many transactions of the ledger may run at once: SQLite has one writer.
-    pub(super) fn ledger_connections(&self) -> u32 {
-        if self.0.postgres_url.is_some() { LEDGER_CONNECTIONS } else { 1 }
-    }
-
     /// The ledger's own connection to a SQLite.
     pub(super) fn embedded(&self) -> Option<&Embedded> {
-        self.0.embedded.as_ref()
+        match &self.0.behind {
+            Behind::Sqlite(embedded) => Some(embedded),
+            Behind::Postgres(_) => None,
+        }
+    }
+
+    /// Where a PostgreSQL is.
+    fn postgres_url(&self) -> Option<&Secret> {
+        match &self.0.behind {
+            Behind::Sqlite(_) => None,
+            Behind::Postgres(url) => Some(url),
+        }
     }
 
     pub(super) fn ledger(&self) -> DatabaseConnection {

@@ -129,6 +129,8 @@ mod tests {
         drop(dropped);
 
         let tx = begin().await;
+        let synchronous = tx.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+        assert_eq!(synchronous, Ok(2), "less would lose acknowledged commits at a power cut");
         assert_eq!(count(&tx), Ok(0));
         assert_eq!(tx.execute(insert, []), Ok(1));
         let other = writer.execute_unprepared(insert);

@@ -224,7 +224,7 @@ impl Writes<'_> {
         self.rows
     }
 
-    /// And then these. Neither looks at rows that the other writes.
+    /// And then these. On a PostgreSQL, where all are one statement, neither sees what the other writes.
     pub(super) fn and(mut self, then: Self) -> Self {
         self.parts.extend(then.parts);
         self.rows += then.rows;

@@ -37,6 +37,7 @@ use tokio::sync::oneshot;
 use self::fence::Standing;
 use self::inbox::{Inbox, Slot};
 use self::turn::Turn;
+use super::connections::LEDGER_CONNECTIONS;
 use super::news::{Herald, News};
 use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
 use crate::metrics;
@@ -104,7 +105,7 @@ pub(super) fn start(writer: Writer, runtime: &tokio::runtime::Handle) -> std::io
             .name("hookseal-ledger".to_owned())
             .spawn(move || own.block_on(writer.write_batches(inbox)))?;
     } else {
-        for _ in 0..writer.connections.ledger_connections() {
+        for _ in 0..LEDGER_CONNECTIONS {
             runtime.spawn(writer.clone().write_batches(inbox.clone()));
         }
     }

@@ -13,7 +13,6 @@ use super::sessions::{self, Key};
 use crate::store::Failure;
 
 /// Events that are over, with all that goes with them.
-#[derive(Default)]
 pub(in crate::store) struct Past {
     pub(in crate::store) events: Vec<String>,
     pub(in crate::store) deliveries: Vec<String>,
@@ -23,7 +22,7 @@ pub(in crate::store) struct Past {
     pub(in crate::store) sessions: BTreeSet<Key>,
 }
 
-/// Removes the rows of `past`.
+/// Removes the rows of `past`, the sessions last: what stays of them depends on the events that are left.
 pub(in crate::store) fn purge(db: &Connection, past: &Past) -> Result<(), Failure> {
     let Past { events, deliveries, telling, sessions } = past;
     without(deliveries, "sealed_payloads", "delivery_id")
