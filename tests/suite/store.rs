@@ -7,19 +7,20 @@ use hookseal_core::access::{ApiKey, ApiKeyFields, Organization};
 use hookseal_core::audit::Action;
 use hookseal_core::delivery::{Attempt, Claim, ClaimToken, Delivery, FailureReason, Status};
 use hookseal_core::error::{Conflict, Error};
+use hookseal_core::feed::{After, Change, DeliveryChange};
 use hookseal_core::id::{DeliveryId, EventId, OrganizationId};
 use hookseal_core::limits::LOST_CLAIMS;
 use hookseal_core::outcome::{ErrorKind, Outcome};
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{
     Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, Destination, EndpointFilter,
-    Endpoints, EventFilter, Haste, Keys, Ledger, Organizations, Settlement, Upkeep,
+    Endpoints, EventFilter, Feed as _, Haste, Keys, Ledger, Organizations, Settlement, Upkeep,
 };
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionReason};
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::shard::{NodeNumber, Shards};
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{delivery_attempt, sealed_payload};
+use hookseal_entity::{delivery_attempt, sealed_payload, verification_session};
 use sea_orm::{ConnectionTrait, EntityTrait};
 
 use crate::support::databases::Bench;
@@ -247,10 +248,16 @@ async fn only_pending_deliveries_are_claimed(bench: Bench) {
 
 async fn a_claim_does_what_the_machine_says(bench: Bench) {
     let sent = accepted(&bench).await;
-    let now = after(3);
+    let (now, before) = (after(3), bench.feed.head());
     let by_store = claimed(&bench, &sent, 9, now).await;
     let by_machine = sent.progress.claim(claim(9, now), now).unwrap();
     assert_eq!(by_store.progress, by_machine);
+    let After::Batches(told) = bench.feed.after(before) else { panic!("it is told of") };
+    let told: Vec<_> = told.iter().flat_map(|batch| &batch.changes).collect();
+    assert!(
+        matches!(told[..], [Change::Delivery(DeliveryChange::Claimed, told)] if **told == by_store),
+        "{told:?}"
+    );
     assert_eq!(read(&bench, &sent).await.progress, by_machine);
 }
 
@@ -459,18 +466,35 @@ async fn history_goes_when_it_is_old_and_holds_no_payload(bench: Bench) {
         let (event, sent) =
             (acceptance.event.id.clone(), acceptance.deliveries[0].delivery.clone());
         bench.store.accept(acceptance).await.unwrap();
-        let flying = claimed(&bench, &sent, 1, T0).await;
-        bench.store.settle(vec![settlement(&flying, 1, 200, T0)], Haste::Now).await.unwrap();
+        let mut at = T0;
+        for (token, status) in [(1, 500), (2, 200)] {
+            let flying = claimed(&bench, &sent, token, at).await;
+            let end = settlement(&flying, token, status, at);
+            at = end.progress.next_attempt_at.unwrap_or(at);
+            bench.store.settle(vec![end], Haste::Now).await.unwrap();
+        }
         without.push(event);
     }
+    let left = async || {
+        let db = &bench.connections.readers();
+        let attempts = delivery_attempt::Entity::find().all(db).await.unwrap().len();
+        (attempts, verification_session::Entity::find().all(db).await.unwrap().len())
+    };
+    assert_eq!(left().await, (2, 1));
     // Ids lead with the minter's time, which is the test's own.
     let far = Timestamp::MAX;
     let there = async |id: &EventId| bench.store.event(&organization, id).await.unwrap().is_some();
     assert_eq!(bench.store.purge(T0.minus(Duration::from_secs(1 << 33)), T0, 10).await.unwrap(), 0);
     assert_eq!(bench.store.purge(far, T0, 10).await.unwrap(), 1);
     assert_eq!((there(&without[0]).await, there(&without[1]).await), (false, true));
-    assert_eq!(bench.store.purge(far, after(1), 10).await.unwrap(), 1);
+    assert_eq!(left().await, (1, 1));
+    let mut unheld = ending(bench.acceptance(&endpoint).await, "vs_2");
+    unheld.deliveries.clear();
+    bench.store.accept(unheld).await.unwrap();
+    assert_eq!(left().await, (1, 2));
+    assert_eq!(bench.store.purge(far, after(1), 10).await.unwrap(), 2);
     assert!(there(&held_id).await && !there(&without[1]).await);
+    assert_eq!(left().await, (0, 1), "of the sessions the one that outlived its event");
     // That the session has ended is known as long as an idempotency key is.
     let again = ending(bench.acceptance(&endpoint).await, "vs_1");
     assert!(matches!(bench.store.accept(again).await.unwrap(), Accepted::TerminalExists));
