@@ -104,13 +104,7 @@ impl Shift {
         let mut connection = Connection::to(self.driver.address);
         let mut buffer = Vec::new();
         while !*self.over.borrow() {
-            let what = self.next(&mut buffer);
-            if let Some(rest) = self.rest.get() {
-                if rest == 0 {
-                    return;
-                }
-                self.rest.set(Some(rest.saturating_sub(what.events)));
-            }
+            let Some(what) = self.next(&mut buffer) else { return };
             // What was refused is sent again, until it is taken.
             while !self.publish(&mut connection, &buffer, what, now_ns()).await {
                 if *self.over.borrow() {
@@ -144,7 +138,7 @@ impl Shift {
             if *self.over.borrow() {
                 return;
             }
-            let what = self.next(&mut buffer);
+            let Some(what) = self.next(&mut buffer) else { return };
             let now_ns = now_ns();
             // The timer's own lateness is not the daemon's.
             let at_ns = if wait > 0 && now_ns - due_ns < GRAIN_NS { now_ns } else { due_ns };
@@ -158,13 +152,17 @@ impl Shift {
         }
     }
 
-    /// Prepares the request whose turn it is.
-    fn next(&self, buffer: &mut Vec<u8>) -> What {
+    /// Prepares the request whose turn it is; none once all that is to be published was.
+    fn next(&self, buffer: &mut Vec<u8>) -> Option<What> {
+        if self.rest.get() == Some(0) {
+            return None;
+        }
         let (request, fickle) = self.turns.next();
+        self.rest.set(self.rest.get().map(|rest| rest.saturating_sub(request.events())));
         let session = self.driver.session.get();
         self.driver.session.set(session + request.events() as u64);
         request.write(buffer, session);
-        What { events: request.events(), fickle }
+        Some(What { events: request.events(), fickle })
     }
 
     /// Sends a request that counts from `at_ns`; answers whether it was taken.

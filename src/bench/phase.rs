@@ -108,7 +108,7 @@ impl Field<'_> {
         }
     }
 
-    /// Publishes as fast as possible until `count` more deliveries were accepted.
+    /// Publishes, at the rate of `phase` or as fast as possible, until `count` more deliveries were accepted.
     pub(super) async fn publish(&mut self, phase: &Phase, count: usize) -> Result<()> {
         self.turn(phase.mood).await?;
         let goal = self.account.accepted(phase.to) + count;
@@ -118,7 +118,7 @@ impl Field<'_> {
             if before >= goal {
                 return Ok(());
             }
-            let work = self.begin(phase, None, Some(goal - before));
+            let work = self.begin(phase, offered(phase.load, None), Some(goal - before));
             while !work.is_over() {
                 tokio::time::sleep(LOOK).await;
                 self.must_run()?;

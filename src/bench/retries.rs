@@ -9,7 +9,7 @@ use hookseal_core::error::{Error, Result};
 use serde::Serialize;
 
 use super::finding::Pair;
-use super::load::Phase;
+use super::load::{Load, Phase, Rate};
 use super::measured::spent;
 use super::phase::Field;
 use super::receiver::{Mood, Standing, TAKEN_OF};
@@ -19,8 +19,12 @@ use super::usage::Memory;
 
 /// What the retries of the larger half are spread over: as long as a `Retry-After` is honoured.
 const SPREAD: Duration = Duration::from_secs(3600);
+/// How long the few are published for. They are put off by whole seconds: all at once, they would come back in one part
+/// of each, and cost less together than many cost one by one.
+const PUBLISHED_FOR: Duration = Duration::from_secs(8);
+const CONNECTIONS: usize = 64;
 /// From the first of the few that is put off to the first that comes back: time enough to put all of them off.
-const LEAD: Duration = Duration::from_secs(10);
+const LEAD: Duration = Duration::from_secs(12);
 /// How long nothing may have been put off before all have been.
 const QUIET: Duration = Duration::from_secs(3);
 const QUIET_WITHIN: Duration = Duration::from_secs(300);
@@ -57,8 +61,10 @@ pub(super) async fn play(
     let measured = put_off.measured + put_off.warm_up;
     let few = pending as f64 * (measured.as_secs_f64() + 2.0) / SPREAD.as_secs_f64();
     let few = (few.ceil() as usize).max(1);
+    let rate = Rate::Fixed((few * TAKEN_OF as usize) as f64 / PUBLISHED_FOR.as_secs_f64());
+    let steadily = Load::Open { connections: CONNECTIONS, rate };
     let end = LEAD + measured + Duration::from_secs(2);
-    let few = retried(field, put_off, few, LEAD..end).await?;
+    let few = retried(field, &Phase { load: steadily, ..put_off.clone() }, few, LEAD..end).await?;
     let many = retried(field, put_off, pending, Duration::ZERO..SPREAD).await?;
     let all = |taken: &Taken| taken.cpu_us_per_retry.values().sum();
     Ok(Retries { cpu_us_per_retry: Pair::of(all(&few), all(&many)), few, many })

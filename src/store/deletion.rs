@@ -8,8 +8,8 @@ use hookseal_core::error::{Error, Result};
 use hookseal_core::id::{EndpointId, floor_id};
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{
-    api_key, audit_log, delivery, delivery_attempt, delivery_minute, encryption_key, endpoint,
-    event, organization, sealed_payload, verification_session,
+    api_key, audit_log, delivery, delivery_minute, encryption_key, endpoint, event, organization,
+    verification_session,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -19,6 +19,7 @@ use sea_orm::{
 
 use super::archive::having_status;
 use super::directory::touch_audience;
+use super::ledger::purge;
 use super::ledger::sessions::remove_without_events;
 use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
@@ -210,25 +211,8 @@ async fn remove_deliveries(
         limit,
     )
     .await?;
-    remove_delivery_rows(tx, &ids).await?;
+    purge::remove_deliveries(tx, &ids).await?;
     Ok(ids.len())
-}
-
-/// Removes deliveries with all that belongs to them.
-pub(super) async fn remove_delivery_rows(
-    tx: &DatabaseTransaction,
-    ids: &[String],
-) -> Result<(), Failure> {
-    sealed_payload::Entity::delete_many()
-        .filter(sealed_payload::Column::DeliveryId.is_in(ids))
-        .exec(tx)
-        .await?;
-    delivery_attempt::Entity::delete_many()
-        .filter(delivery_attempt::Column::DeliveryId.is_in(ids))
-        .exec(tx)
-        .await?;
-    delivery::Entity::delete_many().filter(delivery::Column::Id.is_in(ids)).exec(tx).await?;
-    Ok(())
 }
 
 /// Removes events, sessions and audit entries of an organization that has no delivery any more.

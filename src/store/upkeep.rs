@@ -1,6 +1,6 @@
 //! What is due, what lapsed and what is over.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use hookseal_core::audit::Action;
@@ -18,13 +18,13 @@ use sea_orm::{
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait as _, Select, Statement,
 };
 
-use super::deletion::{remove_delivery_rows, remove_old_sessions};
-use super::ledger::purge::{Past, purge};
+use super::deletion::remove_old_sessions;
+use super::ledger::purge::Past;
 use super::ledger::sessions;
 use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::withdrawal::on_revoked_attempts_ended;
-use super::{Connections, Failure, SqlStore, begin_write, broken_row};
+use super::{Failure, SqlStore, begin_write, broken_row};
 
 #[async_trait]
 impl Upkeep for SqlStore {
@@ -261,8 +261,8 @@ impl Upkeep for SqlStore {
         keyed_before: Timestamp,
         limit: usize,
     ) -> Result<usize> {
-        use event::Column::{CreatedAtMs, Id, IdempotencyKey, SessionId};
-        let (readers, db, connections) = (self.readers(), self.writer(), self.connections.clone());
+        use event::Column::{CreatedAtMs, Id, IdempotencyKey};
+        let (readers, connections) = (self.readers(), self.connections.clone());
         self.run_long(async move {
             let retained = Query::select()
                 .expr(Expr::value(1))
@@ -285,55 +285,32 @@ impl Upkeep for SqlStore {
             let keyed = Condition::any()
                 .add(IdempotencyKey.is_null())
                 .add(CreatedAtMs.lt(keyed_before.as_ms()));
-            let events: Vec<String> = event::Entity::find()
-                .select_only()
-                .column(Id)
+            let events = event::Entity::find()
                 .filter(Id.lt(hookseal_core::id::floor_id("evt_", before)))
                 .filter(keyed)
                 .filter(Expr::exists(retained).not())
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64)
-                .into_tuple()
                 .all(&readers)
                 .await?;
             if events.is_empty() {
-                return remove_old_sessions(&db, keyed_before, limit).await;
+                return remove_old_sessions(&connections.writer(), keyed_before, limit).await;
             }
             // A payload that is gone never returns, and no event gets another delivery, so that what is read outside
             // still holds.
-            let deliveries: Vec<String> = delivery::Entity::find()
+            let deliveries = delivery::Entity::find()
                 .select_only()
                 .column(delivery::Column::Id)
                 .join(JoinType::InnerJoin, delivery::Relation::Event.def())
-                .filter(Id.is_in(&events))
+                .filter(Id.is_in(events.iter().map(|event| event.id.as_str())))
                 .into_tuple()
                 .all(&readers)
                 .await?;
-            let telling: Vec<event::Model> = event::Entity::find()
-                .filter(Id.is_in(&events))
-                .filter(SessionId.is_not_null())
-                .all(&readers)
-                .await?;
             // A session's row tells that it ended for as long as an idempotency key stands.
-            let old = telling.iter().filter(|event| event.created_at_ms < keyed_before.as_ms());
-            let old: BTreeSet<_> = old.filter_map(sessions::of).collect();
+            let old = events.iter().filter(|event| event.created_at_ms < keyed_before.as_ms());
+            let sessions = old.filter_map(sessions::of).collect();
             let removed = events.len();
-            if connections.embedded().is_some() {
-                let past = Past { events, deliveries, telling, sessions: old };
-                let purged = tokio::task::spawn_blocking(move || {
-                    tokio::runtime::Handle::current().block_on(purge_embedded(&connections, &past))
-                });
-                purged.await.map_err(|panic| Error::broken("a store task", panic))??;
-                return Ok(removed);
-            }
-            let tx = begin_write(&db).await?;
-            for chunk in deliveries.chunks(1000) {
-                remove_delivery_rows(&tx, chunk).await?;
-            }
-            event::Entity::delete_many().filter(Id.is_in(&events)).exec(&tx).await?;
-            sessions::remove_without_events(&tx, &old).await?;
-            sessions::outlive(&tx, &telling).await?;
-            tx.commit().await?;
+            Past { events, deliveries, sessions }.remove(connections).await?;
             Ok(removed)
         })
         .await
@@ -374,13 +351,6 @@ impl Upkeep for SqlStore {
         })
         .await
     }
-}
-
-async fn purge_embedded(connections: &Connections, past: &Past) -> Result<(), Failure> {
-    let Some(embedded) = connections.embedded() else { return Ok(()) };
-    let tx = embedded.begin().await?;
-    purge(&tx, past)?;
-    tx.commit()
 }
 
 /// Deliveries to endpoints of `shards`, by the arithmetic of [`Shard::of`](hookseal_core::shard::Shard::of).

@@ -1,42 +1,82 @@
-//! The past is taken out of a SQLite through the ledger's own connection, whose pages of the indexes stay at hand for
-//! that: another's would be read anew after each batch of the ledger, while the next one waits.
+//! The past is taken out of the tables. Of a SQLite through the ledger's own connection, whose pages of the indexes
+//! stay at hand for that: another's would be read anew after each batch of the ledger, while the next one waits.
 
 use std::collections::BTreeSet;
 
+use hookseal_core::error::Error;
 use hookseal_entity::event;
-use rusqlite::Connection;
-use sea_orm::DbBackend;
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use super::cell::Kind::Text;
 use super::given::{Given, Writes};
 use super::sessions::{self, Key};
-use crate::store::Failure;
+use crate::store::{Connections, Failure, begin_write};
 
 /// Events that are over, with all that goes with them.
 pub(in crate::store) struct Past {
-    pub(in crate::store) events: Vec<String>,
+    pub(in crate::store) events: Vec<event::Model>,
+    /// Ids of their deliveries.
     pub(in crate::store) deliveries: Vec<String>,
-    /// Those of the events that tell of a session.
-    pub(in crate::store) telling: Vec<event::Model>,
     /// Sessions that may go with their last event.
     pub(in crate::store) sessions: BTreeSet<Key>,
 }
 
-/// Removes the rows of `past`, the sessions last: what stays of them depends on the events that are left.
-pub(in crate::store) fn purge(db: &Connection, past: &Past) -> Result<(), Failure> {
-    let Past { events, deliveries, telling, sessions } = past;
-    without(deliveries, "sealed_payloads", "delivery_id")
-        .and(without(deliveries, "delivery_attempts", "delivery_id"))
-        .and(without(deliveries, "deliveries", "id"))
-        .and(without(events, "events", "id"))
-        .and(sessions::removal(DbBackend::Sqlite, sessions))
-        .and(sessions::outliving(DbBackend::Sqlite, telling))
-        .write(db)?;
+impl Past {
+    /// Removes its rows, the sessions last: what stays of them depends on the events that are left.
+    pub(in crate::store) async fn remove(self, connections: Connections) -> Result<(), Failure> {
+        if connections.embedded().is_some() {
+            let removed = spawn_blocking(move || {
+                Handle::current().block_on(self.remove_embedded(&connections))
+            });
+            return removed.await.map_err(|panic| Error::broken("a store task", panic))?;
+        }
+        let tx = begin_write(&connections.writer()).await?;
+        self.rows(DbBackend::Postgres).execute(&tx).await?;
+        sessions::remove_without_events(&tx, &self.sessions).await?;
+        sessions::outliving(DbBackend::Postgres, &self.events).execute(&tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn remove_embedded(self, connections: &Connections) -> Result<(), Failure> {
+        let Some(embedded) = connections.embedded() else { return Ok(()) };
+        let tx = embedded.begin().await?;
+        self.rows(DbBackend::Sqlite)
+            .and(sessions::removal(DbBackend::Sqlite, &self.sessions))
+            .and(sessions::outliving(DbBackend::Sqlite, &self.events))
+            .write(&tx)?;
+        tx.commit()
+    }
+
+    fn rows(&self, backend: DbBackend) -> Writes<'_> {
+        let events = self.events.iter().map(|event| event.id.as_str());
+        deliveries(backend, &self.deliveries).and(without(backend, events, "events", "id"))
+    }
+}
+
+/// Removes deliveries with all that belongs to them.
+pub(in crate::store) async fn remove_deliveries(
+    tx: &DatabaseTransaction,
+    ids: &[String],
+) -> Result<(), DbErr> {
+    deliveries(tx.get_database_backend(), ids).execute(tx).await?;
     Ok(())
 }
 
-fn without<'a>(ids: &'a [String], table: &str, column: &str) -> Writes<'a> {
+fn deliveries(backend: DbBackend, ids: &[String]) -> Writes<'_> {
+    let without = |table, column| without(backend, ids.iter().map(String::as_str), table, column);
+    without("sealed_payloads", "delivery_id")
+        .and(without("delivery_attempts", "delivery_id"))
+        .and(without("deliveries", "id"))
+}
+
+fn without<'a>(
+    backend: DbBackend,
+    ids: impl Iterator<Item = &'a str>,
+    table: &str,
+    column: &str,
+) -> Writes<'a> {
     let sql = format!("DELETE FROM {table} WHERE {column} IN (SELECT k FROM given)");
-    let ids = ids.iter().map(|id| [id.as_str().into()]);
-    Given::new([("k", Text)]).with(ids).write(DbBackend::Sqlite, &sql)
+    Given::new([("k", Text)]).with(ids.map(|id| [id.into()])).write(backend, &sql)
 }

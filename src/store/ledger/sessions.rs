@@ -225,15 +225,6 @@ pub(super) fn removal(backend: DbBackend, sessions: &BTreeSet<Key>) -> Writes<'_
 }
 
 /// Has the sessions that still have a row be found without the events that ended them, whose rows are gone.
-pub(in crate::store) async fn outlive(
-    tx: &DatabaseTransaction,
-    gone: &[event::Model],
-) -> Result<(), DbErr> {
-    outliving(tx.get_database_backend(), gone).execute(tx).await?;
-    Ok(())
-}
-
-/// Has them found so.
 pub(super) fn outliving(backend: DbBackend, gone: &[event::Model]) -> Writes<'_> {
     let gone: BTreeSet<(&str, &str, &str)> = gone
         .iter()
