@@ -6,7 +6,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use hookseal_core::error::Error;
 use hookseal_core::id::{EventId, KeyId};
 use hookseal_core::ports::{Acceptance, Accepted, NewDelivery, SessionPart};
-use hookseal_core::time::Timestamp;
 use hookseal_entity::event;
 use sea_orm::{
     ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
@@ -17,11 +16,10 @@ use super::cell::Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
 use super::cell::{Cell, Kind};
 use super::fence::Standing;
 use super::given::{Given, Writes};
-use super::sessions;
+use super::{progress, sessions};
 use crate::store::Failure;
 use crate::store::directory::record;
 use crate::store::news::News;
-use crate::store::rows::duration_ms;
 
 /// What accepting all of them writes, where nothing stands in the way of any; none where it has to be looked at.
 pub(super) fn all<'a>(backend: DbBackend, acceptances: &[&'a Acceptance]) -> Option<Writes<'a>> {
@@ -245,54 +243,26 @@ fn insert_deliveries(backend: DbBackend, new: Vec<&NewDelivery>) -> Writes<'_> {
         ("event_type", Text),
         ("endpoint_id", Text),
         ("encryption_key_id", TextOrNull),
-        ("status", Text),
-        ("attempt_count", Number),
-        ("last_attempt_at_ms", NumberOrNull),
-        ("last_duration_ms", NumberOrNull),
-        ("last_status_code", NumberOrNull),
-        ("last_error", TextOrNull),
-        ("next_attempt_at_ms", NumberOrNull),
-        ("payload_expires_at_ms", NumberOrNull),
-        ("retention_reason", Text),
-        ("payload_scrubbed_at_ms", NumberOrNull),
         ("claim_token", NumberOrNull),
         ("claim_expires_at_ms", NumberOrNull),
-        ("lost_claims", Number),
-        ("maybe_delivered", Flag),
-        ("failure_reason", TextOrNull),
         ("created_at_ms", Number),
-        ("updated_at_ms", Number),
     ];
-    let rows = new.iter().map(|new| {
-        let NewDelivery { delivery, .. } = new;
-        let progress = &delivery.progress;
-        let (attempt, claim) = (progress.last_attempt, progress.claim);
-        [
+    let rows = new.iter().map(|NewDelivery { delivery, .. }| {
+        let claim = delivery.progress.claim;
+        let facts = [
             delivery.id.as_str().into(),
             delivery.organization_id.as_str().into(),
             delivery.event_id.as_str().into(),
             (&*delivery.event_type).into(),
             delivery.endpoint_id.as_str().into(),
             delivery.key_id.as_ref().map(KeyId::as_str).into(),
-            progress.status.as_str().into(),
-            i64::from(progress.attempt_count).into(),
-            attempt.map(|attempt| attempt.at.as_ms()).into(),
-            attempt.map(|attempt| duration_ms(attempt.duration)).into(),
-            attempt.and_then(|attempt| attempt.status_code).map(i64::from).into(),
-            attempt.and_then(|attempt| attempt.error).map(|kind| kind.as_str()).into(),
-            progress.next_attempt_at.map(Timestamp::as_ms).into(),
-            progress.payload_expires_at.map(Timestamp::as_ms).into(),
-            progress.retention_reason.as_str().into(),
-            progress.payload_scrubbed_at.map(Timestamp::as_ms).into(),
             claim.map(|claim| claim.token.0).into(),
             claim.map(|claim| claim.expires_at.as_ms()).into(),
-            i64::from(progress.lost_claims).into(),
-            progress.maybe_delivered.into(),
-            progress.failure_reason.map(|reason| reason.as_str()).into(),
             delivery.created_at.as_ms().into(),
-            progress.updated_at.as_ms().into(),
-        ]
+        ];
+        progress::after(facts, progress::cells(&delivery.progress))
     });
+    let columns: [_; 23] = progress::after(columns, progress::COLUMNS);
     let deliveries = Given::new(columns).with(rows).insert(backend, "deliveries");
     let payloads = new.iter().filter_map(|new| {
         let sealed = new.sealed.as_ref()?;

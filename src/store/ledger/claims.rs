@@ -6,7 +6,6 @@ use bytes::Bytes;
 use hookseal_core::delivery::Status;
 use hookseal_core::id::{DeliveryId, Minter};
 use hookseal_core::ports::{Claimed, Settlement};
-use hookseal_core::time::Timestamp;
 use hookseal_entity::delivery;
 use rusqlite::Connection;
 use sea_orm::{
@@ -15,9 +14,9 @@ use sea_orm::{
 };
 
 use super::ClaimRequest;
-use super::cell::Kind;
-use super::cell::Kind::{Flag, Number, NumberOrNull, Text, TextOrNull};
+use super::cell::Kind::{Number, NumberOrNull, Text, TextOrNull};
 use super::given::{Given, Writes};
+use super::progress;
 use crate::store::news::News;
 use crate::store::rows::{self, duration_ms};
 use crate::store::transition::{Busy, locked, write};
@@ -206,55 +205,18 @@ fn history<'a>(backend: DbBackend, settlements: &[&'a Settlement], minter: &Mint
     Given::new(columns).with(rows).insert(backend, "delivery_attempts")
 }
 
-const END: [(&str, Kind); 16] = [
-    ("k", Text),
-    ("token", Number),
-    ("status", Text),
-    ("attempt_count", Number),
-    ("last_attempt_at_ms", NumberOrNull),
-    ("last_duration_ms", NumberOrNull),
-    ("last_status_code", NumberOrNull),
-    ("last_error", TextOrNull),
-    ("next_attempt_at_ms", NumberOrNull),
-    ("payload_expires_at_ms", NumberOrNull),
-    ("retention_reason", Text),
-    ("payload_scrubbed_at_ms", NumberOrNull),
-    ("lost_claims", Number),
-    ("maybe_delivered", Flag),
-    ("failure_reason", TextOrNull),
-    ("updated_at_ms", Number),
-];
-
-fn end<'a>(settlements: &[&'a Settlement]) -> Given<'a, { END.len() }> {
-    Given::new(END).with(settlements.iter().map(|settlement| {
-        let progress = &settlement.progress;
-        let attempt = progress.last_attempt;
-        let ms = |at: Option<Timestamp>| at.map(Timestamp::as_ms);
-        [
-            settlement.delivery.id.as_str().into(),
-            settlement.token.0.into(),
-            progress.status.as_str().into(),
-            i64::from(progress.attempt_count).into(),
-            attempt.map(|a| a.at.as_ms()).into(),
-            attempt.map(|a| duration_ms(a.duration)).into(),
-            attempt.and_then(|a| a.status_code).map(i64::from).into(),
-            attempt.and_then(|a| a.error).map(|kind| kind.as_str()).into(),
-            ms(progress.next_attempt_at).into(),
-            ms(progress.payload_expires_at).into(),
-            progress.retention_reason.as_str().into(),
-            ms(progress.payload_scrubbed_at).into(),
-            i64::from(progress.lost_claims).into(),
-            progress.maybe_delivered.into(),
-            progress.failure_reason.map(|reason| reason.as_str()).into(),
-            progress.updated_at.as_ms().into(),
-        ]
+fn end<'a>(settlements: &[&'a Settlement]) -> Given<'a, 16> {
+    let columns = progress::after([("k", Text), ("token", Number)], progress::COLUMNS);
+    Given::new(columns).with(settlements.iter().map(|settlement| {
+        let which = [settlement.delivery.id.as_str().into(), settlement.token.0.into()];
+        progress::after(which, progress::cells(&settlement.progress))
     }))
 }
 
 /// Ends the claims that still stand.
 fn ending() -> String {
     let assignments: Vec<_> =
-        END[2..].iter().map(|(name, _)| format!("{name} = s.{name}")).collect();
+        progress::COLUMNS.iter().map(|(name, _)| format!("{name} = s.{name}")).collect();
     format!(
         "UPDATE deliveries SET {}, claim_token = NULL, claim_expires_at_ms = NULL \
          FROM given AS s WHERE deliveries.id = s.k AND deliveries.claim_token = s.token \

@@ -11,6 +11,7 @@ mod claims;
 mod fence;
 mod given;
 mod inbox;
+mod progress;
 pub(super) mod purge;
 pub(super) mod sessions;
 mod tend;
