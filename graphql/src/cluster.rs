@@ -3,7 +3,7 @@
 use async_graphql::{Enum, SimpleObject};
 use hookseal_core::{cluster, shard};
 
-use crate::objects::DateTime;
+use crate::instant::DateTime;
 
 /// The nodes of a database and its shards.
 #[derive(SimpleObject)]

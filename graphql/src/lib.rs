@@ -1,12 +1,15 @@
 //! The GraphQL schema over `core`'s use cases; knows nothing of rows or HTTP. It reads and changes what
 //! REST reads and changes, for the same callers and with the same codes, and what changes can be watched.
 
+mod asking;
 mod batches;
 mod cluster;
 mod hardening;
 mod inputs;
+mod instant;
 mod mutation;
 mod objects;
+mod paging;
 mod query;
 mod refusal;
 mod statistics;

@@ -5,13 +5,13 @@ use async_graphql::{Context, ID, Object, OutputType, Result, SimpleObject};
 use hookseal_core::error::Result as CoreResult;
 use hookseal_core::id::{ApiKeyId, DeliveryId, EndpointId, EventId, KeyId, OrganizationId};
 
+use crate::asking::{admin, caller, intake, platform};
 use crate::inputs::{
     ApiKeyChangeInput, EndpointChangeInput, NewApiKeyInput, NewEncryptionKeyInput,
     NewEndpointInput, NewEventInput, NewPrivacyRequestInput,
 };
 use crate::objects::{
-    ApiKey, Delivery, EncryptionKey, Endpoint, Event, Organization, PrivacyRequest, admin, caller,
-    intake, platform,
+    ApiKey, Delivery, EncryptionKey, Endpoint, Event, Organization, PrivacyRequest,
 };
 use crate::refusal::{UserError, outcome};
 

@@ -6,12 +6,14 @@ use async_graphql::{Context, ID, Object, Result};
 use hookseal_core::id::{DeliveryId, EndpointId, EventId, PrivacyRequestId};
 use hookseal_core::ports::{AuditFilter, DeliveryFilter, EndpointFilter, EventFilter};
 
+use crate::asking::{admin, caller, intake, platform};
 use crate::cluster::Cluster;
+use crate::instant::{DateTime, instant};
 use crate::objects::{
-    ApiKey, Attempt, AuditLogEntry, DateTime, Delivery, DeliveryStatus, EncryptionKey, Endpoint,
-    Event, Organization, PrivacyRequest, admin, caller, connection, instant, intake, page,
-    platform, several,
+    ApiKey, Attempt, AuditLogEntry, Delivery, DeliveryStatus, EncryptionKey, Endpoint, Event,
+    Organization, PrivacyRequest,
 };
+use crate::paging::{connection, page, several};
 use crate::refusal::refused;
 
 /// Reads.

@@ -1,9 +1,14 @@
 //! How deliveries went.
 
-use async_graphql::{Context, Object, SimpleObject};
-use hookseal_core::statistics::{self, Span};
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{Context, Object, Result, SimpleObject};
+use hookseal_core::id::OrganizationId;
+use hookseal_core::statistics::{self, Scope, Span};
 
-use crate::objects::DateTime;
+use crate::asking::admin;
+use crate::batches::{Batches, StatisticsOf};
+use crate::instant::{DateTime, instant};
+use crate::refusal::refused;
 
 /// How deliveries went within a span of time, by whole minutes, and what waits now.
 pub(crate) struct Statistics {
@@ -69,4 +74,19 @@ struct Latency {
     p95_ms: u64,
     /// 99 of 100.
     p99_ms: u64,
+}
+
+/// How the deliveries of `scope` went, by default within the last hour.
+pub(crate) async fn statistics(
+    context: &Context<'_>,
+    organization: &OrganizationId,
+    scope: Scope,
+    from: Option<DateTime>,
+    to: Option<DateTime>,
+) -> Result<Statistics> {
+    let (from, to) = (instant("from", from)?, instant("to", to)?);
+    let span = admin(context)?.span(from, to).map_err(refused)?;
+    let key = (organization.clone(), StatisticsOf { scope, span });
+    let found = context.data::<DataLoader<Batches>>()?.load_one(key).await?;
+    Ok(Statistics { span, found: found.unwrap_or_default() })
 }

@@ -9,7 +9,8 @@ use hookseal_core::feed::{self, Change, Position};
 use hookseal_core::id::{EndpointId, EventId};
 use hookseal_core::watch::{DeliveryWish, Seen, Wanted, Watch};
 
-use crate::objects::{Delivery, DeliveryStatus, Endpoint, Event, admin, caller};
+use crate::asking::{admin, caller};
+use crate::objects::{Delivery, DeliveryStatus, Endpoint, Event};
 use crate::refusal::refused;
 
 /// What happened to a delivery.

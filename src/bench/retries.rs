@@ -22,7 +22,9 @@ const SPREAD: Duration = Duration::from_secs(3600);
 /// How long the few are published for. They are put off by whole seconds: all at once, they would come back in one part
 /// of each, and cost less together than many cost one by one.
 const PUBLISHED_FOR: Duration = Duration::from_secs(8);
-const CONNECTIONS: usize = 64;
+/// Each connection looks only when its next event is due whether all were published: so many that this is soon.
+const LOOKS_EVERY: Duration = Duration::from_millis(100);
+const CONNECTIONS_AT_MOST: usize = 64;
 /// From the first of the few that is put off to the first that comes back: time enough to put all of them off.
 const LEAD: Duration = Duration::from_secs(12);
 /// How long nothing may have been put off before all have been.
@@ -61,8 +63,10 @@ pub(super) async fn play(
     let measured = put_off.measured + put_off.warm_up;
     let few = pending as f64 * (measured.as_secs_f64() + 2.0) / SPREAD.as_secs_f64();
     let few = (few.ceil() as usize).max(1);
-    let rate = Rate::Fixed((few * TAKEN_OF as usize) as f64 / PUBLISHED_FOR.as_secs_f64());
-    let steadily = Load::Open { connections: CONNECTIONS, rate };
+    let rate = (few * TAKEN_OF as usize) as f64 / PUBLISHED_FOR.as_secs_f64();
+    let connections = (rate * LOOKS_EVERY.as_secs_f64()).ceil() as usize;
+    let connections = connections.clamp(1, CONNECTIONS_AT_MOST);
+    let steadily = Load::Open { connections, rate: Rate::Fixed(rate) };
     let end = LEAD + measured + Duration::from_secs(2);
     let few = retried(field, &Phase { load: steadily, ..put_off.clone() }, few, LEAD..end).await?;
     let many = retried(field, put_off, pending, Duration::ZERO..SPREAD).await?;

@@ -23,7 +23,7 @@ use super::ledger::purge;
 use super::ledger::sessions::remove_without_events;
 use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
-use super::{Failure, SqlStore, begin_write};
+use super::{Failure, SqlStore, alone, begin_write};
 
 /// Deliveries of one transaction: the ledger waits for it when an attempt of one of them ends.
 const BATCH: usize = 50;
@@ -204,13 +204,10 @@ async fn remove_deliveries(
     organization: &str,
     limit: usize,
 ) -> Result<usize, Failure> {
-    let ids = first_ids(
-        delivery::Entity::find().filter(delivery::Column::OrganizationId.eq(organization)),
-        delivery::Column::Id,
-        tx,
-        limit,
-    )
-    .await?;
+    let deliveries =
+        delivery::Entity::find().filter(delivery::Column::OrganizationId.eq(organization));
+    // An attempt that ends meanwhile would leave a row that the removal does not see.
+    let ids = first_ids(alone(deliveries, tx), delivery::Column::Id, tx, limit).await?;
     purge::remove_deliveries(tx, &ids).await?;
     Ok(ids.len())
 }

@@ -1,5 +1,6 @@
-//! The past is taken out of the tables. Of a SQLite through the ledger's own connection, whose pages of the indexes
-//! stay at hand for that: another's would be read anew after each batch of the ledger, while the next one waits.
+//! Rows that are over are taken out of the tables. What the janitor purges of a SQLite goes through the ledger's own
+//! connection, whose pages of the indexes stay at hand for that: another's would be read anew after each batch of the
+//! ledger, while the next one waits.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +56,7 @@ impl Past {
     }
 }
 
-/// Removes deliveries with all that belongs to them.
+/// Removes deliveries, whose rows nobody else is at, with all that belongs to them.
 pub(in crate::store) async fn remove_deliveries(
     tx: &DatabaseTransaction,
     ids: &[String],
