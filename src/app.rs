@@ -17,14 +17,14 @@ use hookseal_core::id::Minter;
 use hookseal_core::intake::{Intake, IntakeParts};
 use hookseal_core::limits::{BODIES_BYTES, BODIES_BYTES_EACH};
 use hookseal_core::ports::{
-    Blame, Claims, Clock, DeliveryRules, Dispatch, Feed, Ownership, Rights, Roster, Schedule,
-    Sealer, Secret, Store, Throttle, Vault,
+    Claims, Clock, DeliveryRules, Dispatch, Feed, Ownership, Rights, Roster, Schedule, Sealer,
+    Secret, Store, Throttle, Vault,
 };
 use hookseal_core::throttle::LocalThrottle;
 use hookseal_core::time::Timestamp;
 
 use crate::actors::Tools;
-use crate::actors::janitor::{Janitor, SUSPECTS};
+use crate::actors::janitor::{Janitor, blame};
 use crate::actors::member::{Member, MemberParts, Membership, set_clock};
 use crate::actors::replacer;
 use crate::actors::stager::Stager;
@@ -51,6 +51,8 @@ use crate::throttle::redis::RedisThrottle;
 
 /// Claims that are ended in one transaction at start.
 const RELEASE_BATCH: usize = 500;
+/// Minutes of statistics that are kept in one transaction, in the end.
+const TALLIES_AT_ONCE: usize = 500;
 /// How often the counts of requests are written.
 const COUNTS_EVERY: Duration = Duration::from_secs(5);
 
@@ -461,7 +463,7 @@ impl Daemon {
             arbiter.stop();
         }
         self.api.meter.flush(&*self.api.store).await;
-        while let Ok(1..) = self.api.store.keep_tallies(Timestamp::MAX).await {}
+        while let Ok(1..) = self.api.store.keep_tallies(Timestamp::MAX, TALLIES_AT_ONCE).await {}
         self.feed.close().await;
         if let Some(membership) = self.membership {
             membership.end().await;
@@ -500,11 +502,7 @@ async fn flush_counts(api: Data<Api>) {
 }
 
 async fn release_all(store: &dyn Store, now: Timestamp) -> Result<()> {
-    // A few that were in flight when the process died may have killed it; of many, none is suspect.
-    let blame = match store.open_claims(Claims::All).await? {
-        0..=SUSPECTS => Blame::Delivery,
-        _ => Blame::Nobody,
-    };
+    let blame = blame(store.open_claims(Claims::All).await?);
     loop {
         let released = store.release(Claims::All, now, RELEASE_BATCH, blame).await?.claims;
         if released > 0 {

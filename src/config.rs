@@ -207,11 +207,7 @@ impl Config {
                 })?
                 .map(Secret::new),
             retry_schedule: settings
-                .take(
-                    "retry_schedule",
-                    "none, or up to 50 pauses such as 5s,5m,30m,2h or 250ms",
-                    |v| v.parse().ok(),
-                )?
+                .take("retry_schedule", RetrySchedule::EXPECTED, |v| v.parse().ok())?
                 .unwrap_or_default(),
             attempt_timeout: settings.duration("attempt_timeout", 100..=300_000, 15_000)?,
             drain_timeout: settings.duration("drain_timeout", 0..=3_600_000, 8_000)?,

@@ -44,11 +44,11 @@ pub static ATTEMPT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     registered!(Histogram::with_opts(opts))
 });
 
-/// Time from acceptance to the first attempt's start, in seconds.
+/// Time from acceptance to the start of a schedule's first attempt, in seconds.
 pub static FIRST_ATTEMPT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     let opts = HistogramOpts::new(
         "hookseal_first_attempt_delay_seconds",
-        "Time from acceptance to the start of the first attempt.",
+        "Time from acceptance to the start of the first attempt of a schedule: that of a retry by hand or after a lost claim counts again.",
     )
     .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0]);
     registered!(Histogram::with_opts(opts))

@@ -3,9 +3,9 @@
 //! ```text
 //!            accepted ─────────────▶ pending ◀───────────────────────────┐
 //!  no_active_key / unsealable          │  ▲ ▲                            │
-//!        │                       claim │  │ └─ hand_back, lose_claim     │ requeue
-//!        │                             ▼  │ settle (attempts remain)     │ (retry, replay;
-//!        │                        delivering                             │  also of pending)
+//!        │                       claim │  │ └─ hand_back, lose_claim,    │ requeue
+//!        │                             ▼  │    give_up_attempt           │ (retry, replay;
+//!        │                        delivering  settle (attempts remain)   │  also of pending)
 //!        │          settle (2xx) ╱          ╲ settle (schedule over),    │
 //!        ▼                      ▼            ▼ lose_claim (poisoned)      │
 //!      failed               succeeded       failed ──────────────────────┘

@@ -154,8 +154,8 @@ pub struct PublishFields {
     pub contract_version: Option<u32>,
     /// Only these endpoints, 1 to 25; all that subscribe when left out.
     pub webhook_endpoint_ids: Option<Vec<String>>,
-    /// Makes a repetition of the same body answer with the same event. In a batch only; a single
-    /// publish carries it in a header.
+    /// Makes a repetition of the same body answer with the same event. A single publish may carry it in a
+    /// header instead.
     pub idempotency_key: Option<String>,
 }
 

@@ -64,7 +64,8 @@ impl Gate {
     }
 
     /// Places that nobody reserved.
-    pub fn unreserved(&self) -> usize {
+    #[cfg(test)]
+    fn unreserved(&self) -> usize {
         self.places.load(Ordering::Acquire)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::Error;
+use crate::limits::ID_CHARS;
 use crate::ports::Entropy;
 use crate::time::Timestamp;
 
@@ -103,7 +104,7 @@ ids! {
 }
 
 fn well_formed(text: &str) -> bool {
-    (1..=128).contains(&text.len())
+    (1..=ID_CHARS).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 

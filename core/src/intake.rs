@@ -11,9 +11,7 @@ use crate::delivery::{Delivery, Progress};
 use crate::error::{Conflict, Error, Result, Thing};
 use crate::event::{Catalogue, Event, EventWithDeliveries, Publication, PublishFields};
 use crate::id::{EndpointId, EventId, Minter, OrganizationId, PrivacyRequestId};
-use crate::limits::{
-    MEMBERS_CACHED, PLACE_PATIENCE, PUBLISHES_AT_ONCE, RETRY_AFTER, SEALED_BYTES_UNCOMMITTED,
-};
+use crate::limits::{MEMBERS_CACHED, PLACE_PATIENCE, PUBLISHES_AT_ONCE, SEALED_BYTES_UNCOMMITTED};
 use crate::ports::{
     Acceptance, Accepted, Audience, Clock, DeliveryRules, Dispatch, Idempotency, Member,
     NewDelivery, Sealer, SessionPart, Store, Vault,
@@ -22,8 +20,8 @@ use crate::privacy::{Owed, PrivacyRequest, WithdrawalFields, WithdrawalState};
 use crate::recent::Recent;
 use crate::time::Timestamp;
 
-/// How often a publish seals again because the audience changed under it.
-const STALE_ROUNDS: usize = 5;
+/// How often a publish begins anew because something changed under it, mostly the audience that it was sealed for.
+const ACCEPT_ROUNDS: usize = 5;
 /// How often a patient publish tries again what was full.
 const PATIENCE_ROUNDS: usize = 300;
 /// What sealing adds to a payload beside base64: frame, header, wrapped key, IV and tag.
@@ -261,7 +259,7 @@ impl Intake {
     ) -> Result<EventWithDeliveries> {
         let organization = &publication.organization_id;
         let mut audience = self.cached_audience(organization).await?;
-        for _ in 0..STALE_ROUNDS {
+        for _ in 0..ACCEPT_ROUNDS {
             if audience.frozen {
                 return Err(Error::Frozen);
             }
@@ -303,11 +301,7 @@ impl Intake {
                 }
             }
         }
-        Err(Error::Unavailable {
-            what: "a settled configuration",
-            retry_after: RETRY_AFTER,
-            source: None,
-        })
+        Err(Error::full("a settled configuration"))
     }
 
     /// What a terminal event of a withdrawn session is answered with: the one that replaced it.
@@ -500,12 +494,12 @@ fn recipients<'a>(
     let mut recipients: Vec<&Member> = match &publication.targets {
         None => members.collect(),
         Some(targets) => {
-            let mut named = targets
+            let named = targets
                 .iter()
                 .map(|target| audience.members.iter().find(|member| member.endpoint.id == *target));
             match purpose {
                 Purpose::Replace => named.flatten().collect(),
-                Purpose::Publish | Purpose::Test(_) => named.by_ref().collect::<Option<_>>()?,
+                Purpose::Publish | Purpose::Test(_) => named.collect::<Option<_>>()?,
             }
         }
     };

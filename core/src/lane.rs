@@ -32,7 +32,7 @@ const LENT_PLACES_RETURN: Duration = Duration::from_millis(50);
 pub enum Step {
     /// Claim these in the rows, then report `on_claimed` or `on_unclaimed` for each.
     Claim(Vec<DeliveryId>),
-    /// Start the attempts of these, then report `on_landed` and `on_settled` for each.
+    /// Start the attempts of these, then report `on_landed` and `on_settled`, or `on_abandoned`, for each.
     Start(Vec<DeliveryId>),
     /// Give the claims of these back, then report `on_more_in_rows`; the lane has forgotten them.
     HandBack(Vec<DeliveryId>),

@@ -23,6 +23,8 @@ pub const URL_CHARS: usize = 2048;
 pub const TARGETS: usize = 25;
 /// Longest idempotency key, in characters.
 pub const IDEMPOTENCY_KEY_CHARS: usize = 255;
+/// Characters of an id that is given.
+pub const ID_CHARS: usize = 128;
 /// Longest trigger or session id, in characters.
 pub const TRIGGER_ID_CHARS: usize = 128;
 /// Longest name of anything, in characters.

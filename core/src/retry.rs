@@ -13,8 +13,8 @@ pub struct RetrySchedule(Vec<Duration>);
 impl RetrySchedule {
     /// Eight attempts over 27 h 35 min 5 s (contract 4.3).
     pub const GENERATION_2: &str = "5s,5m,30m,2h,5h,10h,10h";
-    /// Three attempts over 3 min (contract 4.4), without that generation's minute grid.
-    pub const GENERATION_1: &str = "60s,120s";
+    /// How one is written.
+    pub const EXPECTED: &str = "none, or up to 50 pauses of at most 7 days, comma-separated, such as 5s,5m,30m,2h or 250ms";
 
     /// A schedule of the given pauses: 0 to 50 of at most 7 days each.
     pub fn new(pauses: Vec<Duration>) -> Result<Self, RetryScheduleError> {
@@ -26,7 +26,8 @@ impl RetrySchedule {
     }
 
     /// Attempts in all.
-    pub fn attempts(&self) -> u32 {
+    #[cfg(test)]
+    pub(crate) fn attempts(&self) -> u32 {
         u32::try_from(self.0.len()).expect("a schedule is held to 50 pauses") + 1
     }
 
@@ -51,9 +52,7 @@ impl Default for RetrySchedule {
 
 /// A schedule that can't be read.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "expected up to 50 pauses of at most 7 days, comma-separated, such as 5s,5m,30m,2h or 250ms"
-)]
+#[error("expected {}", RetrySchedule::EXPECTED)]
 pub struct RetryScheduleError;
 
 impl FromStr for RetrySchedule {
@@ -105,7 +104,7 @@ mod tests {
         let schedule = RetrySchedule::default();
         assert_eq!(schedule.attempts(), 8);
         assert_eq!(schedule.window(), Duration::from_millis(99_305_000));
-        let first: RetrySchedule = RetrySchedule::GENERATION_1.parse().expect("a schedule");
+        let first: RetrySchedule = "60s,120s".parse().expect("a schedule");
         assert_eq!((first.attempts(), first.window()), (3, Duration::from_secs(180)));
     }
 

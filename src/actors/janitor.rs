@@ -1,5 +1,5 @@
-//! The janitor: ends claims that were lost, scrubs payloads whose time is over, removes old history. Of
-//! several nodes one does it.
+//! The janitor: ends claims that were lost, scrubs payloads whose time is over, removes old history. Of several nodes
+//! one does it; but each sees to its own claims and tallies.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::switchboard::Switchboard;
 use crate::metrics;
 
 /// With at most so many in flight, the death of a process is counted against each.
-pub const SUSPECTS: usize = 4;
+const SUSPECTS: usize = 4;
 /// Rows of one transaction.
 const BATCH: usize = 500;
 /// Events of one, each of which is gone from many places of many indexes.
@@ -106,7 +106,7 @@ impl Janitor {
 }
 
 /// How long nothing is done after a round that did so much and took so long. After a full one it is an eighth of that,
-/// so that others get at the database in between, and he removes most of what can be published meanwhile.
+/// so that others get at the database in between, and removal still keeps up with what is published.
 fn rest_after(done: usize, batch: usize, took: Duration, pause: Duration) -> Duration {
     if done >= batch { took / 8 } else { pause }
 }
@@ -116,11 +116,13 @@ impl Actor for Janitor {
 
     fn started(&mut self, context: &mut Context<Self>) {
         let switchboard = self.switchboard.clone();
-        let ended = switchboard.clone();
-        let release = move |tools: Tools| release_lapsed(tools, switchboard.clone());
+        let release = {
+            let switchboard = switchboard.clone();
+            move |tools: Tools| release_lapsed(tools, switchboard.clone())
+        };
         self.every((CLAIMS_EVERY, BATCH), "lapsed claims", Turn::OfEach, release, context);
         let release = move |tools: Tools| {
-            let switchboard = ended.clone();
+            let switchboard = switchboard.clone();
             async move { release_of_the_ended(&tools, &switchboard).await }
         };
         self.every((CLAIMS_EVERY, BATCH), "claims of the ended", Turn::OfOne, release, context);
@@ -141,7 +143,8 @@ impl Actor for Janitor {
             tools.store.purge_audit(tools.clock.now().minus(SESSION_AUDIT), BATCH).await
         };
         self.every((PURGE_EVERY, BATCH), "old audit entries", Turn::OfOne, audit, context);
-        let keep = |tools: Tools| async move { tools.store.keep_tallies(tools.clock.now()).await };
+        let keep =
+            |tools: Tools| async move { tools.store.keep_tallies(tools.clock.now(), BATCH).await };
         self.every((TALLIES_EVERY, BATCH), "tallies", Turn::OfEach, keep, context);
         let purge = |tools: Tools| async move {
             tools.store.purge_tallies(tools.clock.now().minus(TALLIES_KEPT), BATCH).await
@@ -164,18 +167,21 @@ async fn release_lapsed(tools: Tools, switchboard: Arc<Switchboard>) -> Result<u
     release(&tools, &switchboard, lapsed, Blame::Delivery).await
 }
 
-/// Ends claims of nodes that ended. A few that were in flight when a process died may have killed it; of
-/// many, none is suspect.
+/// Ends claims of nodes that ended.
 pub async fn release_of_the_ended(tools: &Tools, switchboard: &Switchboard) -> Result<usize> {
     if tools.ownership.number() == NodeNumber::SOLE {
         return Ok(0);
     }
-    let blame = match tools.store.open_claims(Claims::OfTheEnded).await? {
-        0 => return Ok(0),
-        1..=SUSPECTS => Blame::Delivery,
-        _ => Blame::Nobody,
-    };
-    release(tools, switchboard, Claims::OfTheEnded, blame).await
+    match tools.store.open_claims(Claims::OfTheEnded).await? {
+        0 => Ok(0),
+        open => release(tools, switchboard, Claims::OfTheEnded, blame(open)).await,
+    }
+}
+
+/// Who is to blame for the end of a process that held so many claims. A few that were in flight when it died may have
+/// killed it; of many, none is suspect.
+pub fn blame(open: usize) -> Blame {
+    if open <= SUSPECTS { Blame::Delivery } else { Blame::Nobody }
 }
 
 async fn release(

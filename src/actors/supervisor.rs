@@ -19,6 +19,9 @@ use super::endpoint::{Drain, EndpointActor, Enqueue, Lender, LookIntoRows};
 use super::switchboard::{Line, Switchboard};
 use crate::metrics;
 
+/// How long it may take to give up what flies and to hand claims back.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(5);
+
 /// Starts and restarts endpoint actors.
 pub struct Supervisor {
     tools: Tools,
@@ -84,11 +87,11 @@ impl Supervisor {
         let arbiter = &self.arbiters[hasher.hash_one(endpoint) as usize % self.arbiters.len()];
         let address = EndpointActor::start_in_arbiter(arbiter, {
             let (endpoint, tools) = (endpoint.clone(), self.tools.clone());
-            let gate = Lender { gate: gate.clone(), freed: freed.clone() };
+            let lender = Lender { gate: gate.clone(), freed: freed.clone() };
             let settings_version = settings_version.clone();
             move |context| {
                 context.set_mailbox_capacity(ENDPOINT_MAILBOX);
-                EndpointActor::new(endpoint, token, gate, settings_version, tools, supervisor)
+                EndpointActor::new(endpoint, token, lender, settings_version, tools, supervisor)
             }
         });
         let line = Arc::new(Line { address, gate, token, freed, settings_version });
@@ -169,7 +172,7 @@ impl Handler<DrainAll> for Supervisor {
                         next.await;
                     }
                 };
-                let patience = if hard { Duration::from_secs(5) } else { grace };
+                let patience = if hard { GIVEN_UP_WITHIN } else { grace };
                 if tokio::time::timeout(patience, ended).await.is_ok() {
                     return;
                 }

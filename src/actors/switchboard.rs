@@ -4,6 +4,7 @@
 //! there.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -262,10 +263,13 @@ impl Dispatch for Switchboard {
                 let _waiting = line.gate.wait()?;
                 let freed = async {
                     loop {
-                        line.freed.notified().await;
+                        let mut freed = pin!(line.freed.notified());
+                        // One that came free before anybody waited was told to nobody.
+                        freed.as_mut().enable();
                         if let Some(place) = free() {
                             return place;
                         }
+                        freed.await;
                     }
                 };
                 let patience = until.since(self.clock.now());

@@ -11,7 +11,9 @@ use futures_util::{StreamExt as _, stream};
 use hookseal_core::error::{Error, Result as CoreResult};
 use hookseal_core::event::PublishFields;
 use hookseal_core::id::{OrganizationId, PrivacyRequestId};
-use hookseal_core::limits::{BATCH_BODY_BYTES, BATCH_EVENTS, BODY_BYTES};
+use hookseal_core::limits::{
+    BATCH_BODY_BYTES, BATCH_EVENTS, BODY_BYTES, IDEMPOTENCY_KEY_CHARS, TRIGGER_ID_CHARS,
+};
 use hookseal_core::privacy::WithdrawalFields;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,8 @@ use crate::metrics;
 const AT_A_TURN: usize = 4;
 /// Events of one batch that are under way at once.
 const AT_ONCE: usize = 128;
+/// How long an item of a batch lets others go first where something is full.
+const PAUSE_WHEN_FULL: Duration = Duration::from_millis(10);
 
 /// Ids of organizations are UUIDs, kept in lower case.
 fn organization_id(text: &str) -> CoreResult<OrganizationId> {
@@ -177,7 +181,7 @@ pub(super) struct NewEvent {
     r#type: (),
     #[schemars(with = "schema::TriggerWord")]
     trigger_type: (),
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = TRIGGER_ID_CHARS))]
     trigger_id: String,
     #[schemars(with = "schema::Data")]
     data: (),
@@ -188,7 +192,7 @@ pub(super) struct NewEvent {
     #[schemars(with = "Option<schema::Targets>")]
     webhook_endpoint_ids: (),
     /// In a batch; a single publish may carry it in a header instead.
-    #[schemars(with = "Option<String>", length(min = 1, max = 255))]
+    #[schemars(with = "Option<String>", length(min = 1, max = IDEMPOTENCY_KEY_CHARS))]
     idempotency_key: (),
 }
 
@@ -196,7 +200,7 @@ pub(super) struct NewEvent {
 #[derive(JsonSchema)]
 #[schemars(rename = "NewEvents", transparent)]
 #[expect(dead_code, reason = "what is read is core's; this tells how it is written")]
-pub(super) struct NewEvents(#[schemars(length(min = 1, max = 1000))] Vec<NewEvent>);
+pub(super) struct NewEvents(#[schemars(length(min = 1, max = BATCH_EVENTS))] Vec<NewEvent>);
 
 pub(super) async fn publish(
     request: HttpRequest,
@@ -261,7 +265,7 @@ pub(super) async fn publish_batch(
     body.caller.platform()?;
     let items = body.array(BATCH_EVENTS)?;
     // The items of one batch stand in each other's way more than in anybody else's.
-    let pause = || tokio::time::sleep(Duration::from_millis(10));
+    let pause = || tokio::time::sleep(PAUSE_WHEN_FULL);
     let publish = async |item: Box<RawValue>| {
         let fields: PublishFields = object(item.get().as_bytes())?;
         drop(item);

@@ -5,6 +5,10 @@ use std::borrow::Cow;
 use hookseal_core::access::Scope;
 use hookseal_core::audit::Action;
 use hookseal_core::delivery::{FailureReason as Failure, Status};
+use hookseal_core::limits::{
+    GRACE_PERIOD_MAX, ID_CHARS, LABEL_CHARS, LABELS, NAME_CHARS, RATE_MAX, SUBSCRIPTIONS, TARGETS,
+    TRIES, URL_CHARS, WINDOW_MAX,
+};
 use hookseal_core::outcome::ErrorKind as Fault;
 use hookseal_core::privacy::{SessionOutcome as Outcome, WithdrawalState};
 use hookseal_core::retention::{RetentionHours, RetentionReason};
@@ -47,26 +51,26 @@ schemas! {
     /// An instant.
     DateTime => json!({ "type": "string", "format": "date-time" }),
     /// An id of ours.
-    Id => json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]+$" }),
+    Id => json!({ "type": "string", "minLength": 1, "maxLength": ID_CHARS, "pattern": "^[A-Za-z0-9_-]+$" }),
     /// A UUID.
     Uuid => json!({ "type": "string", "format": "uuid" }),
     /// A name for people.
-    Name => json!({ "type": "string", "minLength": 1, "maxLength": 120 }),
+    Name => json!({ "type": "string", "minLength": 1, "maxLength": NAME_CHARS }),
     /// Where to send.
     Url => json!({
-        "type": "string", "maxLength": 2048,
+        "type": "string", "maxLength": URL_CHARS,
         "description": "A public https address without user information or fragment.",
         "examples": ["https://example.com/webhooks"],
     }),
     /// Labels for people.
     Labels => json!({
-        "type": "array", "maxItems": 8,
-        "items": { "type": "string", "minLength": 1, "maxLength": 40 },
+        "type": "array", "maxItems": LABELS,
+        "items": { "type": "string", "minLength": 1, "maxLength": LABEL_CHARS },
         "description": "Unique, ignoring case.",
     }),
     /// Subscribed event types.
     Subscription => json!({
-        "type": "array", "maxItems": 64,
+        "type": "array", "maxItems": SUBSCRIPTIONS,
         "items": { "$ref": format!("#/components/schemas/{EVENT_TYPE_NAME}") },
         "description": "Types that the endpoint wants; the second generation when left out.",
     }),
@@ -79,17 +83,17 @@ schemas! {
     }),
     /// A window.
     Window => json!({
-        "type": ["integer", "null"], "minimum": 1, "maximum": 1024,
+        "type": ["integer", "null"], "minimum": 1, "maximum": WINDOW_MAX,
         "description": "Attempts in flight at once; null for the default.",
     }),
     /// A rate.
     Rate => json!({
-        "type": ["integer", "null"], "minimum": 1, "maximum": 10000,
+        "type": ["integer", "null"], "minimum": 1, "maximum": RATE_MAX,
         "description": "Attempts started per second; null for no limit.",
     }),
     /// How long a replaced secret signs.
     GracePeriod => json!({
-        "type": "integer", "minimum": 0, "maximum": 604_800,
+        "type": "integer", "minimum": 0, "maximum": GRACE_PERIOD_MAX.as_secs(),
         "description": "Seconds that the secret before goes on signing beside the new one; 0 when left out.",
     }),
     /// Where a delivery stands.
@@ -109,7 +113,7 @@ schemas! {
     /// How a node of the cluster stands.
     StandingWord => one_of(Standing::ALL.map(Standing::as_str)),
     /// Failed checks.
-    Tries => json!({ "type": "integer", "minimum": 0, "maximum": 1000 }),
+    Tries => json!({ "type": "integer", "minimum": 0, "maximum": TRIES }),
     /// Scopes of an API key.
     Scopes => json!({
         "type": "array", "items": one_of(Scope::ALL.map(Scope::as_str)),
@@ -142,14 +146,14 @@ schemas! {
     }),
     /// Endpoints that an event is for.
     Targets => json!({
-        "type": "array", "minItems": 1, "maxItems": 25,
-        "items": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]+$" },
+        "type": "array", "minItems": 1, "maxItems": TARGETS,
+        "items": { "type": "string", "minLength": 1, "maxLength": ID_CHARS, "pattern": "^[A-Za-z0-9_-]+$" },
         "description": "Only these endpoints, which must be enabled; all that subscribe when left out.",
     }),
     /// Ids of endpoints.
     Ids => json!({
-        "type": "array", "minItems": 1, "maxItems": 25,
-        "items": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z0-9_-]+$" },
+        "type": "array", "minItems": 1, "maxItems": TARGETS,
+        "items": { "type": "string", "minLength": 1, "maxLength": ID_CHARS, "pattern": "^[A-Za-z0-9_-]+$" },
     }),
     /// What else an audit entry tells.
     Details => json!({ "type": "object" }),

@@ -19,9 +19,6 @@ use sea_orm::{
 
 use super::{Failure, SqlStore, rows};
 
-/// Rows that are written at once.
-const BATCH: usize = 500;
-
 /// Whose minute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Minute {
@@ -52,11 +49,11 @@ impl Minutes {
         }
     }
 
-    /// Minutes before `minute` that are not kept yet.
-    fn over(&self, minute: i64) -> Vec<(Minute, Tally)> {
+    /// At most `limit` minutes before `minute` that are not kept yet.
+    fn over(&self, minute: i64, limit: usize) -> Vec<(Minute, Tally)> {
         let counting = self.counting.lock();
         let over = counting.iter().filter(|(of, _)| of.minute < minute);
-        over.take(BATCH).map(|(of, tally)| (of.clone(), tally.clone())).collect()
+        over.take(limit).map(|(of, tally)| (of.clone(), tally.clone())).collect()
     }
 
     /// Adds what is being counted to `found`.
@@ -153,12 +150,12 @@ impl Tallies for SqlStore {
         .await
     }
 
-    async fn keep_tallies(&self, before: Timestamp) -> Result<usize> {
+    async fn keep_tallies(&self, before: Timestamp, limit: usize) -> Result<usize> {
         let (db, herald) = (self.writer(), self.herald.clone());
         self.run_long(async move {
             let minutes = &herald.minutes;
             let _alone = minutes.keeping.write().await;
-            let over = minutes.over(minute_of(before));
+            let over = minutes.over(minute_of(before), limit);
             if over.is_empty() {
                 return Ok(0);
             }

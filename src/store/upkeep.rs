@@ -114,7 +114,7 @@ impl Upkeep for SqlStore {
                 .filter(NextAttemptAtMs.gte(after.as_ms()))
                 .filter(beyond)
                 .filter(NextAttemptAtMs.lte(until.as_ms()))
-                .filter(of(shards))
+                .filter(in_shards(shards))
                 .order_by(NextAttemptAtMs, Order::Asc)
                 .order_by(Id, Order::Asc)
                 .limit(limit as u64)
@@ -293,8 +293,9 @@ impl Upkeep for SqlStore {
                 .limit(limit as u64)
                 .all(&readers)
                 .await?;
+            let writer = connections.writer();
             if events.is_empty() {
-                return remove_old_sessions(&connections.writer(), keyed_before, limit).await;
+                return remove_old_sessions(&writer, keyed_before, limit).await;
             }
             // A payload that is gone never returns, and no event gets another delivery, so that what is read outside
             // still holds.
@@ -307,10 +308,15 @@ impl Upkeep for SqlStore {
                 .all(&readers)
                 .await?;
             // A session's row tells that it ended for as long as an idempotency key stands.
-            let old = events.iter().filter(|event| event.created_at_ms < keyed_before.as_ms());
-            let sessions = old.filter_map(sessions::of).collect();
+            let is_old = |event: &&event::Model| event.created_at_ms < keyed_before.as_ms();
+            let (old, young): (Vec<_>, Vec<_>) = events.iter().partition(is_old);
+            let sessions = old.into_iter().filter_map(sessions::of).collect();
+            let young_sessions = young.into_iter().filter_map(sessions::of).collect();
             let removed = events.len();
-            Past { events, deliveries, sessions }.remove(connections).await?;
+            Past { events, deliveries, sessions, young_sessions }.remove(connections).await?;
+            if removed < limit {
+                return Ok(removed.max(remove_old_sessions(&writer, keyed_before, limit).await?));
+            }
             Ok(removed)
         })
         .await
@@ -355,7 +361,7 @@ impl Upkeep for SqlStore {
 
 /// Deliveries to endpoints of `shards`, by the arithmetic of [`Shard::of`](hookseal_core::shard::Shard::of).
 /// Only a PostgreSQL is ever shared.
-fn of(shards: Shards) -> Condition {
+fn in_shards(shards: Shards) -> Condition {
     if shards == Shards::ALL {
         return Condition::all();
     }

@@ -14,6 +14,7 @@ use hookseal_core::privacy::{
     CANCELLED, Owed, PrivacyRequest, SessionOutcome, TerminalStanding, Withdrawal, WithdrawalState,
     next,
 };
+use hookseal_core::retention::RetentionReason;
 use hookseal_core::time::Timestamp;
 use hookseal_entity::{delivery, event, organization, verification_session};
 use sea_orm::sea_query::{
@@ -320,7 +321,7 @@ async fn shown(
         state: row.state.as_deref().and_then(WithdrawalState::parse).ok_or_else(what)?,
         scrubbed: count(|delivery| {
             delivery.status == Status::Failed.as_str()
-                && delivery.retention_reason == "privacy_request"
+                && delivery.retention_reason == RetentionReason::PrivacyRequest.as_str()
         }),
         in_flight: count(|delivery| delivery.status == Status::Delivering.as_str()),
         delivered: count(|delivery| {

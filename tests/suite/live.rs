@@ -451,3 +451,22 @@ fn a_breaker_is_seen_to_open_and_to_close() {
     assert_eq!(socket.item("b")["change"], "BREAKER_CLOSED");
     assert_eq!(cluster("breakersOpen"), json!(0));
 }
+
+#[test]
+fn a_breaker_whose_endpoint_falls_asleep_is_seen_to_close() {
+    // The twentieth failure opens it, after ten seconds of them, and then nothing is due for an hour. Between them the
+    // endpoint stays awake.
+    let schedule = ["550ms"; 19].join(",") + ",1h";
+    let stage = stage_on(&[("HOOKSEAL_RETRY_SCHEDULE", &schedule), ("HOOKSEAL_IDLE_AFTER", "2s")]);
+    let failing = Receiver::start(Behaviour::Answer(500));
+    stage.tenant.register(&failing, json!({ "name": "failing" }));
+    let socket = Socket::of(&stage.tenant.caller);
+    let document =
+        "subscription { endpointChanged(filter: { changes: [BREAKER_OPENED, BREAKER_CLOSED] }) {
+        change } }";
+    socket.subscribe("b", document, json!({}));
+    std::thread::sleep(Duration::from_millis(200));
+    stage.tenant.publish("vs_1", json!({}));
+    assert_eq!(socket.item("b")["change"], "BREAKER_OPENED");
+    assert_eq!(socket.item("b")["change"], "BREAKER_CLOSED");
+}

@@ -133,13 +133,13 @@ async fn a_minute_is_counted_once_whether_it_is_kept_or_not(bench: Bench) {
         delivered_at(&bench, &endpoint, minute(n)).await;
     }
     assert_eq!(delivered(0, 2).await, [3, 3]);
-    assert_eq!(store.keep_tallies(minute(2)).await.unwrap(), 4, "two minutes of two scopes");
-    assert_eq!(store.keep_tallies(minute(2)).await.unwrap(), 0);
+    assert_eq!(store.keep_tallies(minute(2), 10).await.unwrap(), 4, "two minutes of two scopes");
+    assert_eq!(store.keep_tallies(minute(2), 10).await.unwrap(), 0);
     assert_eq!((delivered(0, 2).await, delivered(1, 1).await), ([3, 3], [1, 1]));
     // Recorded late: the minute was kept already.
     delivered_at(&bench, &endpoint, minute(0)).await;
     assert_eq!(delivered(0, 0).await, [2, 2]);
-    while store.keep_tallies(Timestamp::MAX).await.unwrap() > 0 {}
+    while store.keep_tallies(Timestamp::MAX, 1).await.unwrap() > 0 {}
     assert_eq!((delivered(0, 0).await, delivered(0, 2).await), ([2, 2], [4, 4]));
     let other = bench.organization().await;
     let foreign = store.statistics(&other, &scopes, minute(0), minute(2)).await.unwrap();

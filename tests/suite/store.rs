@@ -14,7 +14,8 @@ use hookseal_core::outcome::{ErrorKind, Outcome};
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{
     Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, Destination, EndpointFilter,
-    Endpoints, EventFilter, Feed as _, Haste, Keys, Ledger, Organizations, Settlement, Upkeep,
+    Endpoints, EventFilter, Feed as _, Haste, Keys, Ledger, Organizations, SessionPart, Settlement,
+    Upkeep,
 };
 use hookseal_core::retention::{OVERDUE_GRACE, RetentionReason};
 use hookseal_core::retry::RetrySchedule;
@@ -24,7 +25,9 @@ use hookseal_entity::{delivery_attempt, sealed_payload, verification_session};
 use sea_orm::{ConnectionTrait, EntityTrait};
 
 use crate::support::databases::Bench;
-use crate::support::rows::{LOCKED, T0, after, claim, delivery, ending, entry, key, keyed, minter};
+use crate::support::rows::{
+    LOCKED, T0, after, claim, delivery, ending, entry, key, keyed, minter, of_session,
+};
 
 crate::on_every_database!(
     a_committed_event_is_read_back_whole_and_handed_over,
@@ -492,13 +495,25 @@ async fn history_goes_when_it_is_old_and_holds_no_payload(bench: Bench) {
     unheld.deliveries.clear();
     bench.store.accept(unheld).await.unwrap();
     assert_eq!(left().await, (1, 2));
-    assert_eq!(bench.store.purge(far, after(1), 10).await.unwrap(), 2);
+    assert_eq!(bench.store.purge(far, after(1), 2).await.unwrap(), 2);
     assert!(there(&held_id).await && !there(&without[1]).await);
     assert_eq!(left().await, (0, 1), "of the sessions the one that outlived its event");
     // That the session has ended is known as long as an idempotency key is.
     let again = ending(bench.acceptance(&endpoint).await, "vs_1");
     assert!(matches!(bench.store.accept(again).await.unwrap(), Accepted::TerminalExists));
+    // Of one that did not end there is nothing to be known.
+    let mut telling = of_session(bench.acceptance(&endpoint).await, "vs_3", SessionPart::Tells);
+    telling.deliveries.clear();
+    bench.store.accept(telling).await.unwrap();
+    assert_eq!(left().await, (0, 2));
+    assert_eq!(bench.store.purge(far, T0, 10).await.unwrap(), 1);
+    assert_eq!(left().await, (0, 1));
+    // A round that finds few events has time for old sessions.
+    let mut unheld = ending(bench.acceptance(&endpoint).await, "vs_4");
+    unheld.deliveries.clear();
+    bench.store.accept(unheld).await.unwrap();
     assert_eq!(bench.store.purge(far, after(1), 10).await.unwrap(), 1);
+    assert_eq!(left().await, (0, 0));
     let again = ending(bench.acceptance(&endpoint).await, "vs_1");
     assert!(matches!(bench.store.accept(again).await.unwrap(), Accepted::Committed));
 }

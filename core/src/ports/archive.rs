@@ -110,8 +110,8 @@ pub trait Tallies: Send + Sync {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<HashMap<Scope, Statistics>>;
-    /// Keeps what was counted in minutes that were over `before`; answers how many, a batch at most.
-    async fn keep_tallies(&self, before: Timestamp) -> Result<usize>;
+    /// Keeps what was counted in minutes that were over `before`; answers how many, `limit` at most.
+    async fn keep_tallies(&self, before: Timestamp, limit: usize) -> Result<usize>;
     /// Removes the oldest minute, if it was over `before`; answers `limit` then, and else 0.
     async fn purge_tallies(&self, before: Timestamp, limit: usize) -> Result<usize>;
 }

@@ -207,6 +207,10 @@ impl EndpointActor {
             _ => return,
         };
         self.tripped = !self.tripped;
+        self.tell(change);
+    }
+
+    pub(super) fn tell(&self, change: EndpointChange) {
         if let Some(Settings { endpoint, .. }) = &self.settings {
             let change = Change::Endpoint(change, endpoint.clone());
             self.tools.feed.ticket().publish(vec![change]);

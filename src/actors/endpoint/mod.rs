@@ -17,6 +17,7 @@ use actix::prelude::*;
 use hookseal_core::delivery::ClaimToken;
 use hookseal_core::endpoint::Endpoint;
 use hookseal_core::error::{Error, Result};
+use hookseal_core::feed::EndpointChange;
 use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::lane::{Lane, LaneSettings, Step};
 use hookseal_core::ports::SecretColumn;
@@ -162,19 +163,19 @@ impl EndpointActor {
     /// Carries out the lane's steps until it has none.
     fn pump(&mut self, context: &mut Context<Self>) {
         if self.is_ending() {
+            // Claims are handed back, and what flies lands as if nothing had happened.
             self.lane.pause();
             self.lender.recall(&mut self.lane);
         } else {
             self.lane.resume();
-        }
-        if self.is_ending() {
-            // Claims are handed back, and what flies lands as if nothing had happened.
-        } else if self.settings_are_stale() {
-            self.load(context);
-            return;
-        } else if !self.tools.ownership.is_informed() {
-            self.wake_at(self.tools.clock.now().plus(UNINFORMED_PAUSE), context);
-            return;
+            if self.settings_are_stale() {
+                self.load(context);
+                return;
+            }
+            if !self.tools.ownership.is_informed() {
+                self.wake_at(self.tools.clock.now().plus(UNINFORMED_PAUSE), context);
+                return;
+            }
         }
         loop {
             let now = self.tools.clock.now();
@@ -224,7 +225,7 @@ impl EndpointActor {
         let (tools, endpoint) = (self.tools.clone(), self.endpoint.clone());
         let destination = async move {
             loop {
-                match destination(&tools, &endpoint).await {
+                match read_destination(&tools, &endpoint).await {
                     Ok(destination) => break destination,
                     Err(error) => {
                         tracing::warn!(%endpoint, error = &error as &dyn std::error::Error, "settings not loaded");
@@ -327,12 +328,16 @@ impl EndpointActor {
     }
 
     fn end(&mut self, context: &mut Context<Self>) {
+        if self.tripped {
+            // The next life begins with a closed one.
+            self.tell(EndpointChange::BreakerClosed);
+        }
         self.tombstone.clean = true;
         context.stop();
     }
 }
 
-async fn destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint, Address)>> {
+async fn read_destination(tools: &Tools, id: &EndpointId) -> Result<Option<(Endpoint, Address)>> {
     let Some(found) = tools.store.destination(id).await? else { return Ok(None) };
     let organization = &found.endpoint.organization_id;
     let unlock = async |column, locked: &str| {

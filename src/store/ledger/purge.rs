@@ -20,8 +20,10 @@ pub(in crate::store) struct Past {
     pub(in crate::store) events: Vec<event::Model>,
     /// Ids of their deliveries.
     pub(in crate::store) deliveries: Vec<String>,
-    /// Sessions that may go with their last event.
+    /// Sessions that may go with their last event …
     pub(in crate::store) sessions: BTreeSet<Key>,
+    /// … and those that may only where nothing ended them, which there would be to tell.
+    pub(in crate::store) young_sessions: BTreeSet<Key>,
 }
 
 impl Past {
@@ -36,6 +38,7 @@ impl Past {
         let tx = begin_write(&connections.writer()).await?;
         self.rows(DbBackend::Postgres).execute(&tx).await?;
         sessions::remove_without_events(&tx, &self.sessions).await?;
+        sessions::remove_unended(&tx, &self.young_sessions).await?;
         sessions::outliving(DbBackend::Postgres, &self.events).execute(&tx).await?;
         Ok(tx.commit().await?)
     }
@@ -45,6 +48,7 @@ impl Past {
         let tx = embedded.begin().await?;
         self.rows(DbBackend::Sqlite)
             .and(sessions::removal(DbBackend::Sqlite, &self.sessions))
+            .and(sessions::removal_of_unended(DbBackend::Sqlite, &self.young_sessions))
             .and(sessions::outliving(DbBackend::Sqlite, &self.events))
             .write(&tx)?;
         tx.commit()

@@ -209,17 +209,42 @@ pub(in crate::store) async fn remove_without_events(
     Ok(())
 }
 
+/// Removes those that nothing ended or withdrew and that have no event left.
+pub(super) async fn remove_unended(
+    tx: &DatabaseTransaction,
+    sessions: &BTreeSet<Key>,
+) -> Result<(), DbErr> {
+    locked(tx, given(sessions)).await?;
+    removal_of_unended(tx.get_database_backend(), sessions).execute(tx).await?;
+    Ok(())
+}
+
 /// Removes those of `sessions` that have no event left and owe none.
 pub(super) fn removal(backend: DbBackend, sessions: &BTreeSet<Key>) -> Writes<'_> {
+    let owes_none = format!(
+        "(state IS NULL OR state = '{settled}') AND NOT EXISTS \
+         (SELECT 1 FROM events e WHERE e.id = verification_sessions.terminal_event_id)",
+        settled = WithdrawalState::Settled.as_str(),
+    );
+    removal_where(&owes_none, backend, sessions)
+}
+
+/// Removes those of `sessions` that nothing ended or withdrew and that have no event left.
+pub(super) fn removal_of_unended(backend: DbBackend, sessions: &BTreeSet<Key>) -> Writes<'_> {
+    removal_where("terminal_event_id IS NULL AND state IS NULL", backend, sessions)
+}
+
+fn removal_where<'a>(
+    condition: &str,
+    backend: DbBackend,
+    sessions: &'a BTreeSet<Key>,
+) -> Writes<'a> {
     let sql = format!(
         "DELETE FROM verification_sessions \
-         WHERE (organization_id, session_id) IN (SELECT o, s FROM given) \
-         AND (state IS NULL OR state = '{settled}') \
-         AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = verification_sessions.terminal_event_id) \
+         WHERE (organization_id, session_id) IN (SELECT o, s FROM given) AND {condition} \
          AND NOT EXISTS (SELECT 1 FROM events e \
          WHERE e.organization_id = verification_sessions.organization_id \
-         AND e.session_id = verification_sessions.session_id AND NOT e.ends_session)",
-        settled = WithdrawalState::Settled.as_str(),
+         AND e.session_id = verification_sessions.session_id AND NOT e.ends_session)"
     );
     given(sessions).write(backend, &sql)
 }
