@@ -106,7 +106,7 @@ impl Janitor {
 }
 
 /// How long nothing is done after a round that did so much and took so long. After a full one it is an eighth of that,
-/// so that others get at the database in between, and removal still keeps up with what is published.
+/// so that others get at the database in between; how much of what is published he keeps up with is in the report.
 fn rest_after(done: usize, batch: usize, took: Duration, pause: Duration) -> Duration {
     if done >= batch { took / 8 } else { pause }
 }

@@ -314,6 +314,7 @@ impl Upkeep for SqlStore {
             let young_sessions = young.into_iter().filter_map(sessions::of).collect();
             let removed = events.len();
             Past { events, deliveries, sessions, young_sessions }.remove(connections).await?;
+            // Full rounds follow each other at once; old sessions wait for one that is not.
             if removed < limit {
                 return Ok(removed.max(remove_old_sessions(&writer, keyed_before, limit).await?));
             }
