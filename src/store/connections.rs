@@ -16,6 +16,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection
 use sea_orm_migration::MigratorTrait;
 
 use super::embedded::Embedded;
+use super::writing::{WriteLock, Writing};
 use super::{SqlRoster, text_value, unavailable};
 
 /// How long a caller waits for a connection or a lock before it hears that the store is away.
@@ -36,6 +37,8 @@ const READER_CACHE: &str = "-512";
 pub(super) const CHECKPOINT_PAGES: &str = "65536";
 /// Transactions of the ledger that a PostgreSQL runs at once.
 pub(super) const LEDGER_CONNECTIONS: u32 = 2;
+/// Writes back as much of a SQLite's log as can be without anybody waiting.
+const WRITE_BACK: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 /// Name of the database file in the data directory.
 const SQLITE_FILE: &str = "hookseal.sqlite3";
 /// Key of the advisory lock that keeps a PostgreSQL database to one node.
@@ -66,9 +69,9 @@ enum Behind {
 #[derive(Clone, Debug)]
 struct Pools {
     readers: DatabaseConnection,
-    writer: DatabaseConnection,
+    writer: Writing,
     /// The ledger's own: on PostgreSQL its plans are pinned to indexes.
-    ledger: DatabaseConnection,
+    ledger: Writing,
     /// Those of leases, which must not be lost for want of a connection. Nobody else's on SQLite.
     roster: DatabaseConnection,
 }
@@ -84,13 +87,16 @@ impl Pools {
         let pool = open(8, &[]).await?;
         Ok(Self {
             readers: pool.clone(),
-            writer: pool,
+            writer: Writing::over(pool, None),
             // Statistics of queue-like tables lag, and a sequential scan is then one bad guess away.
-            ledger: open(
-                LEDGER_CONNECTIONS,
-                &[("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")],
-            )
-            .await?,
+            ledger: Writing::over(
+                open(
+                    LEDGER_CONNECTIONS,
+                    &[("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")],
+                )
+                .await?,
+                None,
+            ),
             // Who waits for longer than this has lost his lease in any case.
             roster: open(2, &[("statement_timeout", "2s"), ("lock_timeout", "1s")]).await?,
         })
@@ -169,7 +175,9 @@ impl Connections {
             }
         }
         let file = sqlite_file(Some(url), Path::new("")).unwrap_or_default();
-        let embedded = Embedded::new(file, writer.clone());
+        let lock = WriteLock::default();
+        let writer = Writing::over(writer, Some(lock.clone()));
+        let embedded = Embedded::new(file, lock);
         let (ledger, roster) = (writer.clone(), readers.clone());
         Ok(Self::new(Pools { readers, writer, ledger, roster }, Behind::Sqlite(embedded)))
     }
@@ -194,7 +202,7 @@ impl Connections {
     /// [`Error::Unavailable`] when the database refuses it.
     pub async fn migrate(&self) -> Result<()> {
         let Some(url) = self.postgres_url() else {
-            return Migrator::up(&self.writer(), None).await.map_err(unavailable);
+            return Migrator::up(self.writer().unlocked(), None).await.map_err(unavailable);
         };
         // Nodes that start together go one after the other; the session's end gives the lock back.
         let patient = &[("lock_timeout", "0"), ("statement_timeout", "0")];
@@ -215,7 +223,7 @@ impl Connections {
     /// # Errors
     /// [`Error::Unavailable`] when the database cannot be read.
     pub async fn is_migrated(&self) -> Result<bool> {
-        let pending = Migrator::get_pending_migrations(&self.writer()).await;
+        let pending = Migrator::get_pending_migrations(self.writer().unlocked()).await;
         Ok(pending.map_err(unavailable)?.is_empty())
     }
 
@@ -284,20 +292,27 @@ impl Connections {
     }
 
     /// Connections for changes that are not the ledger's.
-    pub(super) fn writer(&self) -> DatabaseConnection {
+    pub(super) fn writer(&self) -> Writing {
         self.0.pools.read().writer.clone()
     }
 
-    /// Writes the log of a SQLite back into its file while others read and write. It begins anew once all of it is
-    /// back: what came in during the first pass is little, and of what came in during the second the writer makes an
-    /// end, while nobody else writes.
+    /// Writes the log of a SQLite back into its file, and has the disk keep that, while others read and write.
     pub(super) async fn write_back(&self) {
-        if self.postgres_url().is_some() {
+        if self.embedded().is_none() {
             return;
         }
-        for connection in [self.readers(), self.readers(), self.ledger()] {
-            // What is not written back now is with the next.
-            let _ = connection.execute_unprepared("PRAGMA wal_checkpoint(PASSIVE)").await;
+        // What is not written back now is with the next.
+        let _ = self.readers().execute_unprepared(WRITE_BACK).await;
+        let this = self.clone();
+        let _ = tokio::task::spawn_blocking(move || this.embedded().map(Embedded::sync)).await;
+    }
+
+    /// Makes an end of writing back, of the little that came in meanwhile, while nobody else writes: then the log of a
+    /// SQLite begins anew.
+    pub(super) async fn begin_log_anew(&self) {
+        if self.embedded().is_some() {
+            // Where somebody reads the log, it begins anew with the next.
+            let _ = self.writer().execute_unprepared(WRITE_BACK).await;
         }
     }
 
@@ -325,7 +340,7 @@ impl Connections {
         }
     }
 
-    pub(super) fn ledger(&self) -> DatabaseConnection {
+    pub(super) fn ledger(&self) -> Writing {
         self.0.pools.read().ledger.clone()
     }
 
@@ -336,9 +351,9 @@ impl Connections {
     /// Closes all connections, so that nothing is left half-written.
     pub async fn close(self) {
         let Pools { readers, writer, ledger, roster } = self.0.pools.read().clone();
-        for connection in [readers, ledger, writer, roster] {
+        for connection in [&readers, ledger.unlocked(), writer.unlocked(), &roster] {
             // A pool that is already closed is as closed as asked for.
-            let _ = connection.close().await;
+            let _ = connection.close_by_ref().await;
         }
     }
 }

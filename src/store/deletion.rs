@@ -13,8 +13,8 @@ use hookseal_entity::{
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, Order, QueryFilter,
-    QueryOrder, QuerySelect, Select,
+    ColumnTrait, DatabaseTransaction, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect,
+    Select,
 };
 
 use super::archive::having_status;
@@ -23,7 +23,8 @@ use super::ledger::purge;
 use super::ledger::sessions::remove_without_events;
 use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
-use super::{Failure, SqlStore, alone, begin_write};
+use super::writing::Writing;
+use super::{Failure, SqlStore, alone};
 
 /// Deliveries of one transaction: the ledger waits for it when an attempt of one of them ends.
 const BATCH: usize = 50;
@@ -71,7 +72,7 @@ pub(super) async fn erase_endpoints(
 /// flight the end of the attempt decides. Answers how many deliveries were written; all, unless
 /// they are very many.
 pub(super) async fn clear_endpoint(
-    db: &DatabaseConnection,
+    db: &Writing,
     herald: &Herald,
     endpoint: &str,
     now: Timestamp,
@@ -86,7 +87,7 @@ pub(super) async fn clear_endpoint(
                 .filter(delivery::Column::Id.gt(&last))
                 .order_by(delivery::Column::Id, Order::Asc)
                 .limit(BATCH as u64);
-            let tx = begin_write(db).await?;
+            let tx = db.begin().await?;
             let deliveries = locked(open, &tx, Busy::Wait).await?;
             let mut news = News::default();
             for delivery in &deliveries {
@@ -109,12 +110,12 @@ pub(super) async fn clear_endpoint(
 /// Takes an organization out of sight with its keys and endpoints; answers these, or none when
 /// there is no such organization.
 pub(super) async fn organization(
-    db: &DatabaseConnection,
+    db: &Writing,
     id: &str,
     now: Timestamp,
 ) -> Result<Option<Vec<EndpointId>>, Failure> {
     use organization::Column::{DeletedAtMs, Id};
-    let tx = begin_write(db).await?;
+    let tx = db.begin().await?;
     if !touch_audience(&tx, id).await? {
         return Ok(None);
     }
@@ -179,7 +180,7 @@ impl SqlStore {
                 .one(&db)
                 .await?;
             let Some(organization) = deleted else { return Ok(0) };
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             let mut removed = remove_deliveries(&tx, &organization.id, limit).await?;
             if removed == 0 {
                 removed = remove_records(&tx, &organization.id, limit).await?;
@@ -255,12 +256,12 @@ async fn first_ids<E: EntityTrait>(
 
 /// Removes sessions that ended before `before` and whose events are gone.
 pub(super) async fn remove_old_sessions(
-    db: &DatabaseConnection,
+    db: &Writing,
     before: Timestamp,
     limit: usize,
 ) -> Result<usize, Failure> {
     use verification_session::Column::{OrganizationId, SessionId, TerminalEventId};
-    let tx = begin_write(db).await?;
+    let tx = db.begin().await?;
     let old: Vec<(String, String)> = verification_session::Entity::find()
         .select_only()
         .columns([OrganizationId, SessionId])

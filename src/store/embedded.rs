@@ -1,18 +1,18 @@
 //! The ledger's own connection to a SQLite. Its batches run on the thread that gathers them: through a pool, each
 //! statement goes to another thread and its answer comes back, and under load both wait for a processor each time.
 
+use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
-use hookseal_core::error::Error;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
-use sea_orm::DatabaseConnection;
-use sea_orm::sqlx::Sqlite;
-use sea_orm::sqlx::pool::PoolConnection;
 
 use super::Failure;
 use super::connections::{CHECKPOINT_PAGES, PATIENCE};
+use super::writing::{WriteGuard, WriteLock};
 
 /// Its page cache; negative is KiB. It holds the pages of a transaction: what does not fit is written twice, and all
 /// that fits is looked through at the end of most transactions.
@@ -24,27 +24,37 @@ const PREPARED: usize = 64;
 #[derive(Debug)]
 pub(super) struct Embedded {
     file: PathBuf,
-    /// The connection of all others that write: whoever has it is the only one.
-    writer: DatabaseConnection,
+    lock: WriteLock,
     connection: Mutex<Option<Connection>>,
+    /// The file once more, never closed: closing any descriptor of a file takes the locks on it from a whole process,
+    /// and with them SQLite's.
+    synced: OnceLock<ManuallyDrop<File>>,
 }
 
 impl Embedded {
-    /// A connection to `file` beside `writer`, who is the only other that writes to it.
-    pub(super) fn new(file: PathBuf, writer: DatabaseConnection) -> Self {
-        Self { file, writer, connection: Mutex::default() }
+    /// A connection to `file`, which whoever has the `lock` writes to.
+    pub(super) fn new(file: PathBuf, lock: WriteLock) -> Self {
+        Self { file, lock, connection: Mutex::default(), synced: OnceLock::new() }
     }
 
     /// Begins a transaction, once nobody else writes. What it does blocks the thread.
     pub(super) async fn begin(&self) -> Result<Transaction<'_>, Failure> {
-        let pool = self.writer.get_sqlite_connection_pool();
-        let alone =
-            pool.acquire().await.map_err(|error| Error::unavailable("the database", error))?;
+        let guard = self.lock.lock().await?;
         let kept = self.connection.lock().take();
         let connection = Some(kept.map_or_else(|| self.open(), Ok)?);
-        let transaction = Transaction { connection, home: self, _alone: alone };
+        let transaction = Transaction { connection, home: self, _guard: guard };
         transaction.execute_batch("BEGIN IMMEDIATE")?;
         Ok(transaction)
+    }
+
+    /// Has the disk keep what was written back into the file; blocks the thread. SQLite does that only with the last of
+    /// it, while nobody else writes, who then waits for all that was written back since it last did.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        if let Some(file) = self.synced.get() {
+            return file.sync_data();
+        }
+        let file = ManuallyDrop::new(File::open(&self.file)?);
+        self.synced.get_or_init(|| file).sync_data()
     }
 
     /// Gives the pages back that it keeps; they are read again when they are needed.
@@ -73,7 +83,8 @@ pub(super) struct Transaction<'a> {
     /// Until it goes back home.
     connection: Option<Connection>,
     home: &'a Embedded,
-    _alone: PoolConnection<Sqlite>,
+    /// Given back after the connection.
+    _guard: WriteGuard,
 }
 
 impl Transaction<'_> {
@@ -137,8 +148,38 @@ mod tests {
         tokio::pin!(other);
         assert!(tokio::time::timeout(Duration::from_millis(50), &mut other).await.is_err());
         assert!(tx.commit().is_ok());
-        other.await.expect("it is his turn");
-        let tx = begin().await;
-        assert_eq!(count(&tx), Ok(2));
+        let (other, tx) = tokio::join!(other, begin());
+        other.expect("it is his turn");
+        assert_eq!(count(&tx), Ok(2), "who came first writes first");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_written_back_begins_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let connections = Connections::connect(None, directory.path()).await.expect("a database");
+        let embedded = connections.embedded().expect("a SQLite");
+        let insert = async |rows: usize| {
+            for _ in 0..rows {
+                let tx = embedded.begin().await.ok().expect("it begins");
+                assert_eq!(tx.execute("INSERT INTO a VALUES (1)", []), Ok(1));
+                assert!(tx.commit().is_ok());
+            }
+        };
+        let pages = async || {
+            let tx = embedded.begin().await.ok().expect("it begins");
+            tx.execute_batch("ROLLBACK").expect("it ends");
+            tx.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(1))
+        };
+        connections.writer().execute_unprepared("CREATE TABLE a (k)").await.expect("it is made");
+        insert(100).await;
+        connections.write_back().await;
+        insert(1).await;
+        assert!(pages().await.expect("a number") < 10, "nothing came in meanwhile");
+        insert(100).await;
+        connections.begin_log_anew().await;
+        insert(1).await;
+        assert!(pages().await.expect("a number") < 10);
+        let tx = embedded.begin().await.ok().expect("it begins");
+        assert_eq!(count(&tx), Ok(202));
     }
 }

@@ -12,7 +12,7 @@ use sea_orm::{
     IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 
-use super::{Connections, Failure, begin_write, unavailable};
+use super::{Connections, Failure, unavailable};
 
 /// A data key that only the master key opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub async fn replace_data_keys(
     after: &[StoredDataKey],
 ) -> Result<bool> {
     let work = async {
-        let tx = begin_write(&connections.writer()).await?;
+        let tx = connections.writer().begin().await?;
         if tx.get_database_backend() == DbBackend::Postgres {
             tx.execute_unprepared("LOCK TABLE keyring IN SHARE ROW EXCLUSIVE MODE").await?;
         }
@@ -205,7 +205,7 @@ pub async fn replace_locked_secrets(
 ) -> Result<u64> {
     use endpoint::Column::Id;
     let work = async {
-        let tx = begin_write(&connections.writer()).await?;
+        let tx = connections.writer().begin().await?;
         let mut replaced = 0;
         if let Some((_, locked)) = replacements.first() {
             hold_current_key(&tx, locked).await?;

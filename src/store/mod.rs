@@ -27,6 +27,7 @@ mod statistics;
 mod transition;
 mod upkeep;
 mod withdrawal;
+mod writing;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,13 +38,13 @@ use hookseal_core::id::Minter;
 use hookseal_core::ports::{Dispatch, Feed};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    QuerySelect, RuntimeErr, Select, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
+    QuerySelect, RuntimeErr, Select, Statement,
 };
 
 use crate::metrics;
 
 use news::Herald;
+use writing::Writing;
 
 pub use connections::{Connections, NodeLock, sqlite_file};
 pub use keyring::{
@@ -111,7 +112,7 @@ impl SqlStore {
         self.connections.readers()
     }
 
-    fn writer(&self) -> DatabaseConnection {
+    fn writer(&self) -> Writing {
         self.connections.writer()
     }
 
@@ -157,16 +158,6 @@ impl SqlStore {
             Err(panic) => Err(Error::broken("a store task", panic)),
         }
     }
-}
-
-/// Begins a transaction that writes. On SQLite it takes the write lock at once: one that reads first
-/// would fail if another process wrote in between.
-async fn begin_write(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    db.begin_with_options(TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..Default::default()
-    })
-    .await
 }
 
 /// A query that keeps others off its rows until the transaction ends. SQLite has one writer: the

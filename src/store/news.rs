@@ -7,10 +7,10 @@ use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::Event;
 use hookseal_core::feed::{Change, DeliveryChange, EndpointChange};
 use hookseal_core::ports::Feed;
-use sea_orm::DatabaseTransaction;
 
 use super::Failure;
 use super::statistics::Minutes;
+use super::writing::WriteTransaction;
 
 /// Who hears of what was committed.
 pub(super) struct Herald {
@@ -61,11 +61,7 @@ impl News {
     }
 
     /// Commits, and tells.
-    pub(super) async fn commit(
-        self,
-        tx: DatabaseTransaction,
-        herald: &Herald,
-    ) -> Result<(), Failure> {
+    pub(super) async fn commit(self, tx: WriteTransaction, herald: &Herald) -> Result<(), Failure> {
         self.told_after(async { Ok(tx.commit().await?) }, herald).await
     }
 

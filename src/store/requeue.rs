@@ -10,12 +10,13 @@ use hookseal_core::id::{Minter, OrganizationId};
 use hookseal_core::ports::{HandOver, Requeue};
 use hookseal_core::retry::RetrySchedule;
 use hookseal_entity::{delivery, event};
-use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, Order, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder};
 
 use super::directory::record;
 use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
-use super::{Failure, SqlStore, begin_write};
+use super::writing::Writing;
+use super::{Failure, SqlStore};
 
 /// What became of each delivery; none when there is no such thing.
 type Requeued = Option<Vec<Result<Delivery, RequeueRefusal>>>;
@@ -60,12 +61,8 @@ struct Work {
 }
 
 impl Work {
-    async fn transact(
-        &self,
-        db: &DatabaseConnection,
-        herald: &Herald,
-    ) -> Result<Requeued, Failure> {
-        let tx = begin_write(db).await?;
+    async fn transact(&self, db: &Writing, herald: &Herald) -> Result<Requeued, Failure> {
+        let tx = db.begin().await?;
         let ours = delivery::Entity::find()
             .filter(delivery::Column::OrganizationId.eq(&self.organization))
             .order_by(delivery::Column::Id, Order::Asc);

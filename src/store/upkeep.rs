@@ -24,7 +24,7 @@ use super::ledger::sessions;
 use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::withdrawal::on_revoked_attempts_ended;
-use super::{Failure, SqlStore, begin_write, broken_row};
+use super::{Failure, SqlStore, broken_row};
 
 #[async_trait]
 impl Upkeep for SqlStore {
@@ -141,7 +141,7 @@ impl Upkeep for SqlStore {
         use delivery::Column::{ClaimExpiresAtMs, Id};
         let (db, dispatch, herald) = (self.writer(), self.dispatch.clone(), self.herald.clone());
         self.run_long(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             let lapsed = claimed(which)
                 .order_by(ClaimExpiresAtMs, Order::Asc)
                 .order_by(Id, Order::Asc)
@@ -212,7 +212,7 @@ impl Upkeep for SqlStore {
         use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
         let (db, herald) = (self.writer(), self.herald.clone());
         self.run_long(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             let disabled = Query::select()
                 .column(endpoint::Column::Id)
                 .from(endpoint::Entity)
@@ -354,7 +354,7 @@ impl Upkeep for SqlStore {
         let (readers, writer) = (self.readers(), self.connections.ledger());
         self.run(async move {
             readers.ping().await?;
-            Ok(writer.ping().await?)
+            Ok(writer.unlocked().ping().await?)
         })
         .await
     }

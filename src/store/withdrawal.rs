@@ -21,14 +21,15 @@ use sea_orm::sea_query::{
     Expr, ExprTrait as _, OnConflict, Query, SelectStatement, SimpleExpr, UnionType,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
-    EntityTrait, IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::directory::record;
 use super::news::{Herald, News};
 use super::transition::{Busy, locked, write};
-use super::{Failure, SqlStore, alone, begin_write, rows};
+use super::writing::Writing;
+use super::{Failure, SqlStore, alone, rows};
 
 /// Deliveries that a withdrawal concerns: those of the session's events but cancelled ones, which
 /// tell nothing of the person.
@@ -159,13 +160,13 @@ impl Withdrawals for SqlStore {
 }
 
 async fn withdraw(
-    db: &DatabaseConnection,
+    db: &Writing,
     dispatch: &dyn Dispatch,
     herald: &Herald,
     withdrawal: &Withdrawal,
     mut entry: AuditEntry,
 ) -> Result<Option<PrivacyRequest>, Failure> {
-    let tx = begin_write(db).await?;
+    let tx = db.begin().await?;
     let known = organization::Entity::find_by_id(withdrawal.organization_id.as_str())
         .filter(organization::Column::DeletedAtMs.is_null());
     if known.one(&tx).await?.is_none() {

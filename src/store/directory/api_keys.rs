@@ -16,7 +16,7 @@ use sea_orm::{
 
 use super::{organizations, read_limit, record};
 use crate::crypto::is_same_hash;
-use crate::store::{SqlStore, alone, begin_write, rows};
+use crate::store::{SqlStore, alone, rows};
 
 fn keys_of(organization: &str) -> Select<api_key::Entity> {
     api_key::Entity::find().filter(api_key::Column::OrganizationId.eq(organization))
@@ -37,7 +37,7 @@ impl ApiKeys for SqlStore {
     ) -> Result<()> {
         let (db, row) = (self.writer(), rows::api_key_row(key, hash));
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             if let Some(id) = &row.organization_id {
                 // Also serializes keys of one organization, so that the quota is not passed by two at once.
                 let known = organizations().filter(organization::Column::Id.eq(id));
@@ -109,7 +109,7 @@ impl ApiKeys for SqlStore {
         use api_key::Column::RequestCount;
         let (db, organization, id) = (self.writer(), organization.to_string(), id.to_string());
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             let row = alone(key_of(&organization, &id), &tx).one(&tx).await?;
             let Some(row) = row else { return Ok(None) };
             let hash = row.key_hash.clone();
@@ -134,7 +134,7 @@ impl ApiKeys for SqlStore {
         use api_key::Column::{Id, OrganizationId};
         let (db, organization, id) = (self.writer(), organization.to_string(), id.to_string());
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             let deleted = api_key::Entity::delete_many()
                 .filter(Id.eq(id))
                 .filter(OrganizationId.eq(organization))
@@ -156,7 +156,7 @@ impl ApiKeys for SqlStore {
         // One order for all writers.
         counts.sort_by(|(a, _), (b, _)| a.cmp(b));
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             for (id, count) in counts {
                 let count = i64::try_from(count).unwrap_or(i64::MAX);
                 api_key::Entity::update_many()

@@ -24,7 +24,7 @@ use super::{
     endpoint_of, endpoints_of, older_than, organizations, read_limit, record, touch_audience,
 };
 use crate::store::news::News;
-use crate::store::{Failure, SqlStore, begin_write, deletion, keyring, rows};
+use crate::store::{Failure, SqlStore, deletion, keyring, rows};
 
 #[async_trait]
 impl Endpoints for SqlStore {
@@ -38,7 +38,7 @@ impl Endpoints for SqlStore {
         let (db, row) = (self.writer(), rows::endpoint_row(&new, idempotency.as_ref()));
         let herald = self.herald.clone();
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             // Also serializes endpoints of one organization, so that neither key nor quota is
             // passed by two at once.
             if !touch_audience(&tx, &row.organization_id).await? {
@@ -128,7 +128,7 @@ impl Endpoints for SqlStore {
         let (db, organization, endpoint) = (self.writer(), organization.to_string(), id.clone());
         let (dispatch, herald) = (self.dispatch.clone(), self.herald.clone());
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             // Also serializes changes of one organization, so that none overwrites another.
             if !touch_audience(&tx, &organization).await? {
                 return Ok(None);
@@ -175,7 +175,7 @@ impl Endpoints for SqlStore {
         let (db, organization, id) = (self.writer(), organization.to_string(), id.clone());
         let (dispatch, herald) = (self.dispatch.clone(), self.herald.clone());
         self.run_long(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             if !touch_audience(&tx, &organization).await? {
                 return Ok(false);
             }

@@ -16,7 +16,7 @@ use sea_orm::{
 
 use super::endpoints::updated;
 use super::{endpoint_of, endpoints_of, read_limit, record, touch_audience};
-use crate::store::{Failure, SqlStore, begin_write, rows};
+use crate::store::{Failure, SqlStore, rows};
 
 #[async_trait]
 impl Keys for SqlStore {
@@ -31,7 +31,7 @@ impl Keys for SqlStore {
         let (db, organization) = (self.writer(), organization.to_string());
         let (row, herald) = (rows::key_row(key), self.herald.clone());
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             // Also serializes registrations, so that one key is active at a time.
             if !touch_audience(&tx, &organization).await? {
                 return Err(Error::NotFound(Thing::Endpoint).into());
@@ -67,7 +67,7 @@ impl Keys for SqlStore {
         let (db, organization, id) = (self.writer(), organization.to_string(), id.to_string());
         let herald = self.herald.clone();
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             if !touch_audience(&tx, &organization).await? {
                 return Ok(None);
             }

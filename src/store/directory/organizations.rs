@@ -15,7 +15,7 @@ use sea_orm::{
 };
 
 use super::{older_than, organizations, read_limit, record, touch_audience};
-use crate::store::{Failure, SqlStore, begin_write, rows};
+use crate::store::{Failure, SqlStore, rows};
 
 #[async_trait]
 impl Organizations for SqlStore {
@@ -35,7 +35,7 @@ impl Organizations for SqlStore {
             updated_at_ms: organization.updated_at.as_ms(),
         };
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             let inserted = organization::Entity::insert(row.into_active_model())
                 .on_conflict(OnConflict::column(organization::Column::Id).do_nothing().to_owned())
                 .exec_without_returning(&tx)
@@ -88,7 +88,7 @@ impl Organizations for SqlStore {
         use organization::Column::{FrozenAtMs, Id, Name, UpdatedAtMs};
         let (db, id) = (self.writer(), id.to_string());
         self.run(async move {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             if !touch_audience(&tx, &id).await? {
                 return Ok(None);
             }

@@ -9,8 +9,7 @@ use std::fmt::Write as _;
 
 use rusqlite::{CachedStatement, Connection, Row};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult,
-    Statement, Value,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
 };
 
 use super::cell::Kind::{self, Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
@@ -232,7 +231,7 @@ impl Writes<'_> {
     }
 
     /// Runs them on a PostgreSQL as a transaction of their own, of which nothing is kept unless all rows were written.
-    pub(super) async fn commit(self, db: &DatabaseConnection) -> Result<(), DbErr> {
+    pub(super) async fn commit(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         if !self.parts.is_empty() {
             db.execute_raw(at_once(self.parts, Some(self.rows))).await?;
         }

@@ -33,6 +33,7 @@ use hookseal_core::ports::{
 };
 use hookseal_core::retry::RetrySchedule;
 use hookseal_core::time::Timestamp;
+use sea_orm::ConnectionTrait as _;
 use tokio::sync::oneshot;
 
 use self::fence::Standing;
@@ -40,7 +41,7 @@ use self::inbox::{Inbox, Slot};
 use self::turn::Turn;
 use super::connections::LEDGER_CONNECTIONS;
 use super::news::{Herald, News};
-use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore, begin_write};
+use super::{ANSWERED_WITHIN, CONFLICT_RETRIES, Connections, Failure, SqlStore};
 use crate::metrics;
 
 /// How long a transaction may take: longer than the database lets any statement of it.
@@ -260,7 +261,7 @@ impl Writer {
         } else if requests.is_empty() {
             news.told_after(async { Ok(writes.commit(&db).await?) }, &self.herald).await?;
         } else {
-            let tx = begin_write(&db).await?;
+            let tx = db.begin().await?;
             let all = writes.rows();
             if writes.execute(&tx).await? != all {
                 return Err(Failure::Surprise);
@@ -280,7 +281,7 @@ impl Writer {
         Asked { acceptances, requests, mut settlements, .. }: Asked<'_>,
     ) -> Result<BatchOutcome, Failure> {
         let mut news = News::default();
-        let tx = begin_write(&self.connections.ledger()).await?;
+        let tx = self.connections.ledger().begin().await?;
         let standing = Standing::read(&tx, batch).await?;
         let asked = settlements.len();
         settlements.retain(|settlement| standing.may_settle(settlement.token));

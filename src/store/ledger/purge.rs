@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::cell::Kind::Text;
 use super::given::{Given, Writes};
 use super::sessions::{self, Key};
-use crate::store::{Connections, Failure, begin_write};
+use crate::store::{Connections, Failure};
 
 /// Events that are over, with all that goes with them.
 pub(in crate::store) struct Past {
@@ -35,7 +35,7 @@ impl Past {
             });
             return removed.await.map_err(|panic| Error::broken("a store task", panic))?;
         }
-        let tx = begin_write(&connections.writer()).await?;
+        let tx = connections.writer().begin().await?;
         self.rows(DbBackend::Postgres).execute(&tx).await?;
         sessions::remove_without_events(&tx, &self.sessions).await?;
         sessions::remove_unended(&tx, &self.young_sessions).await?;
