@@ -7,13 +7,11 @@ use hookseal_core::error::Error;
 use hookseal_core::id::{EventId, KeyId};
 use hookseal_core::ports::{Acceptance, Accepted, NewDelivery, SessionPart};
 use hookseal_entity::event;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    QueryFilter,
-};
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 
+use super::cell::Cell;
 use super::cell::Kind::{Bytes, Flag, Number, NumberOrNull, Text, TextOrNull};
-use super::cell::{Cell, Kind};
+use super::change::{Change, Column};
 use super::fence::Standing;
 use super::given::{Given, Writes};
 use super::{progress, sessions};
@@ -22,11 +20,11 @@ use crate::store::directory::record;
 use crate::store::news::News;
 
 /// What accepting all of them writes, where nothing stands in the way of any; none where it has to be looked at.
-pub(super) fn all<'a>(backend: DbBackend, acceptances: &[&'a Acceptance]) -> Option<Writes<'a>> {
+pub(super) fn all<'a>(acceptances: &[&'a Acceptance]) -> Option<Writes<'a>> {
     if acceptances.is_empty() {
         return Some(Writes::default());
     }
-    let sessions = sessions::all_new(backend, acceptances)?;
+    let sessions = sessions::all_new(acceptances)?;
     if acceptances.iter().any(|acceptance| acceptance.entry.is_some()) {
         return None;
     }
@@ -35,18 +33,18 @@ pub(super) fn all<'a>(backend: DbBackend, acceptances: &[&'a Acceptance]) -> Opt
         .map(|acceptance| (acceptance.event.organization_id.as_str(), acceptance.audience_version))
         .collect();
     let audiences = audiences.into_iter().map(|(id, version)| [id.into(), version.into()]);
-    let audiences = Given::new([("k", Text), ("version", Number)]).with(audiences).found(
-        backend,
-        "SELECT 1 FROM organizations WHERE id = k AND audience_version = version \
-         AND frozen_at_ms IS NULL AND deleted_at_ms IS NULL",
-    );
+    let current = "SELECT 1 FROM organizations WHERE id = given.k \
+                   AND audience_version = given.version \
+                   AND frozen_at_ms IS NULL AND deleted_at_ms IS NULL";
+    let audiences = Given::of([("k", Text), ("version", Number)], audiences)
+        .write(Change::Find { source: current.to_owned() });
     let deliveries = acceptances.iter().flat_map(|acceptance| &acceptance.deliveries).collect();
     Some(
         audiences
-            .and(keyed_events(backend, &keyed(acceptances)))
-            .and(free_events(backend, acceptances))
+            .and(keyed_events(&keyed(acceptances)))
+            .and(free_events(acceptances))
             .and(sessions)
-            .and(insert_deliveries(backend, deliveries)),
+            .and(insert_deliveries(deliveries)),
     )
 }
 
@@ -60,7 +58,6 @@ pub(super) async fn accept(
     if acceptances.is_empty() {
         return Ok(Vec::new());
     }
-    let backend = tx.get_database_backend();
     let audiences = audiences(tx, acceptances).await?;
     let mut verdicts: Vec<Option<Accepted>> = Vec::with_capacity(acceptances.len());
     for acceptance in acceptances {
@@ -88,7 +85,7 @@ pub(super) async fn accept(
         }
     }
     let events = undecided(acceptances, &verdicts);
-    let refusals = sessions::enter(tx, &events, free_events(backend, &events)).await?;
+    let refusals = sessions::enter(tx, &events, free_events(&events)).await?;
     for (verdict, acceptance) in verdicts.iter_mut().zip(acceptances) {
         if let Some(refusal) = refusals.get(acceptance.event.id.as_str()) {
             *verdict = Some(refusal.into());
@@ -100,7 +97,7 @@ pub(super) async fn accept(
     }
     let winners = undecided(acceptances, &verdicts);
     let deliveries = winners.iter().flat_map(|acceptance| &acceptance.deliveries).collect();
-    insert_deliveries(backend, deliveries).execute(tx).await?;
+    insert_deliveries(deliveries).execute(tx).await?;
     winners.iter().for_each(|acceptance| tell(acceptance, news));
     for entry in winners.iter().filter_map(|acceptance| acceptance.entry.as_ref()) {
         record(tx, entry).await?;
@@ -138,7 +135,7 @@ async fn audiences(
                JOIN organizations o ON o.id = k WHERE o.deleted_at_ms IS NULL";
     let ids = ids.into_iter().map(|id| [id.into()]);
     let mut audiences = HashMap::new();
-    for row in Given::new([("k", Text)]).with(ids).query(tx, sql).await? {
+    for row in Given::of([("k", Text)], ids).query(tx, sql).await? {
         let frozen = row.try_get_by_index::<Option<i64>>(2)?.is_some();
         audiences.insert(
             row.try_get_by_index(0)?,
@@ -148,7 +145,7 @@ async fn audiences(
     Ok(audiences)
 }
 
-const EVENT: [(&str, Kind); 10] = [
+const EVENT: [Column; 10] = [
     ("id", Text),
     ("organization_id", Text),
     ("event_type", Text),
@@ -178,9 +175,9 @@ fn event_row<'a>(acceptance: &&'a Acceptance) -> [Cell<'a>; EVENT.len()] {
 }
 
 /// Without a key nothing can be in an event's way, and to look for it costs as much as an index.
-fn free_events<'a>(backend: DbBackend, acceptances: &[&'a Acceptance]) -> Writes<'a> {
+fn free_events<'a>(acceptances: &[&'a Acceptance]) -> Writes<'a> {
     let free = acceptances.iter().filter(|acceptance| acceptance.idempotency.is_none());
-    Given::new(EVENT).with(free.map(event_row)).insert(backend, "events")
+    Given::of(EVENT, free.map(event_row)).write(Change::Insert { table: "events" })
 }
 
 /// Those with keys, in one order, so that two writers do not wait for each other; of one key the first stays first.
@@ -194,8 +191,8 @@ fn keyed<'a>(acceptances: &[&'a Acceptance]) -> Vec<&'a Acceptance> {
     keyed
 }
 
-fn keyed_events<'a>(backend: DbBackend, keyed: &[&'a Acceptance]) -> Writes<'a> {
-    Given::new(EVENT).with(keyed.iter().map(event_row)).insert_new(backend, "events")
+fn keyed_events<'a>(keyed: &[&'a Acceptance]) -> Writes<'a> {
+    Given::of(EVENT, keyed.iter().map(event_row)).write(Change::InsertNew { table: "events" })
 }
 
 /// Inserts those of the events with keys that conflict with nothing; answers the ids of the others.
@@ -204,14 +201,14 @@ async fn insert_keyed<'a>(
     acceptances: &[&'a Acceptance],
 ) -> Result<HashSet<&'a str>, DbErr> {
     let keyed = keyed(acceptances);
-    let inserted = keyed_events(tx.get_database_backend(), &keyed).execute(tx).await?;
+    let inserted = keyed_events(&keyed).execute(tx).await?;
     let mut missing = HashSet::new();
     if inserted < keyed.len() as u64 {
         let ids = || keyed.iter().map(|acceptance| acceptance.event.id.as_str());
         missing.extend(ids());
         // Ids are never made twice: one that is there was inserted just now.
         let sql = "SELECT e.id FROM given JOIN events e ON e.id = k";
-        let rows = Given::new([("k", Text)]).with(ids().map(|id| [id.into()]));
+        let rows = Given::of([("k", Text)], ids().map(|id| [id.into()]));
         for row in rows.query(tx, sql).await? {
             missing.remove(row.try_get_by_index::<String>(0)?.as_str());
         }
@@ -235,7 +232,7 @@ async fn repeated(tx: &DatabaseTransaction, acceptance: &Acceptance) -> Result<A
     })
 }
 
-fn insert_deliveries(backend: DbBackend, new: Vec<&NewDelivery>) -> Writes<'_> {
+fn insert_deliveries(new: Vec<&NewDelivery>) -> Writes<'_> {
     let columns = [
         ("id", Text),
         ("organization_id", Text),
@@ -263,11 +260,11 @@ fn insert_deliveries(backend: DbBackend, new: Vec<&NewDelivery>) -> Writes<'_> {
         progress::after(facts, progress::cells(&delivery.progress))
     });
     let columns: [_; 23] = progress::after(columns, progress::COLUMNS);
-    let deliveries = Given::new(columns).with(rows).insert(backend, "deliveries");
+    let deliveries = Given::of(columns, rows).write(Change::Insert { table: "deliveries" });
     let payloads = new.iter().filter_map(|new| {
         let sealed = new.sealed.as_ref()?;
         Some([new.delivery.id.as_str().into(), Cell::Bytes(sealed)])
     });
     let columns = [("delivery_id", Text), ("jwe", Bytes)];
-    deliveries.and(Given::new(columns).with(payloads).insert(backend, "sealed_payloads"))
+    deliveries.and(Given::of(columns, payloads).write(Change::Insert { table: "sealed_payloads" }))
 }

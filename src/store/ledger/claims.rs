@@ -1,6 +1,7 @@
 //! Claiming and settling: each one guarded statement for a whole batch.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use hookseal_core::delivery::Status;
@@ -9,12 +10,13 @@ use hookseal_core::ports::{Claimed, Settlement};
 use hookseal_entity::delivery;
 use rusqlite::Connection;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait as _, DatabaseTransaction, DbBackend, EntityTrait,
-    FromQueryResult, Order, QueryFilter, QueryOrder,
+    ColumnTrait, ConnectionTrait as _, DatabaseTransaction, EntityTrait, FromQueryResult, Order,
+    QueryFilter, QueryOrder,
 };
 
 use super::ClaimRequest;
 use super::cell::Kind::{Number, NumberOrNull, Text, TextOrNull};
+use super::change::{Change, Column};
 use super::given::{Given, Writes};
 use super::progress;
 use crate::store::news::News;
@@ -30,7 +32,8 @@ pub(super) async fn claim(
     news: &mut News,
 ) -> Result<HashMap<DeliveryId, Claimed>, Failure> {
     let mut claimed = HashMap::new();
-    for row in asked(claims).query(tx, &claiming()).await? {
+    let sql = claiming().of_many(tx.get_database_backend(), &ASKED) + &returning();
+    for row in asked(claims).query(tx, &sql).await? {
         let model = delivery::Model::from_query_result(&row, "").map_err(broken_row)?;
         take(model, row.try_get("", JWE)?, &mut claimed, news);
     }
@@ -44,7 +47,7 @@ pub(super) fn claim_embedded(
     news: &mut News,
 ) -> Result<HashMap<DeliveryId, Claimed>, Failure> {
     let mut claimed = HashMap::new();
-    asked(claims).each(tx, &claiming(), |row| {
+    asked(claims).each(tx, &(claiming().of_one(&ASKED) + &returning()), |row| {
         take(rows::delivery_of(row)?, row.get(JWE)?, &mut claimed, news);
         Ok(())
     })?;
@@ -65,54 +68,55 @@ fn take(
     }
 }
 
-fn asked<'a>(claims: &[&'a ClaimRequest]) -> Given<'a, 4> {
+const ASKED: [Column; 4] =
+    [("k", Text), ("token", Number), ("expires_at_ms", Number), ("now_ms", Number)];
+
+fn asked<'a>(claims: &[&'a ClaimRequest]) -> Given<'a> {
     let mut asked: Vec<(&DeliveryId, &ClaimRequest)> = claims
         .iter()
         .flat_map(|request| request.ids.iter().map(move |id| (id, *request)))
         .collect();
     // In one order, so that two writers do not wait for each other.
     asked.sort_unstable_by_key(|(id, _)| *id);
-    let columns = [("k", Text), ("token", Number), ("expires_at_ms", Number), ("now_ms", Number)];
     let rows = asked.into_iter().map(|(id, ClaimRequest { claim, now, .. })| {
         let (token, expires_at, now) = (claim.token.0, claim.expires_at.as_ms(), now.as_ms());
         [id.as_str().into(), token.into(), expires_at.into(), now.into()]
     });
-    Given::new(columns).with(rows)
+    Given::of(ASKED, rows)
 }
 
 /// Where a claimed payload is in an answer.
 const JWE: &str = "jwe";
 
 /// Claims what is pending, due and still has its payload.
-fn claiming() -> String {
+fn claiming() -> Change {
     // COALESCE keeps PostgreSQL off the index of what is pending: its statistics lag, and where they say that
     // nothing is, it would look through all of it.
+    Change::Update {
+        table: "deliveries",
+        set: format!(
+            "status = '{}', next_attempt_at_ms = NULL, claim_token = given.token, \
+             claim_expires_at_ms = given.expires_at_ms, updated_at_ms = given.now_ms",
+            Status::Delivering.as_str()
+        ),
+        found: format!(
+            "deliveries.id = given.k AND COALESCE(deliveries.status, '') = '{}' \
+             AND deliveries.next_attempt_at_ms <= given.now_ms AND deliveries.payload_scrubbed_at_ms IS NULL",
+            Status::Pending.as_str()
+        ),
+    }
+}
+
+/// What claiming answers.
+fn returning() -> String {
     format!(
-        "UPDATE deliveries SET status = '{delivering}', next_attempt_at_ms = NULL, \
-         claim_token = c.token, claim_expires_at_ms = c.expires_at_ms, updated_at_ms = c.now_ms \
-         FROM given AS c WHERE deliveries.id = c.k AND COALESCE(deliveries.status, '') = '{pending}' \
-         AND deliveries.next_attempt_at_ms <= c.now_ms \
-         AND deliveries.payload_scrubbed_at_ms IS NULL \
-         RETURNING *, (SELECT jwe FROM sealed_payloads WHERE delivery_id = deliveries.id) AS {JWE}",
-        delivering = Status::Delivering.as_str(),
-        pending = Status::Pending.as_str(),
+        " RETURNING *, (SELECT jwe FROM sealed_payloads WHERE delivery_id = deliveries.id) AS {JWE}"
     )
 }
 
 /// What the ends of claims write, where all of these still stand.
-pub(super) fn all_ends<'a>(
-    backend: DbBackend,
-    settlements: &[&'a Settlement],
-    minter: &Minter,
-) -> Writes<'a> {
-    if settlements.is_empty() {
-        return Writes::default();
-    }
-    end(settlements).write(backend, &ending()).and(scrub(backend, settlements)).and(history(
-        backend,
-        settlements,
-        minter,
-    ))
+pub(super) fn all_ends<'a>(settlements: &[&'a Settlement], minter: &Minter) -> Writes<'a> {
+    end(settlements).write(ending()).and(scrub(settlements)).and(history(settlements, minter))
 }
 
 /// Writes the ends of claims that still stand; answers the ids of their deliveries, and whether a replacing event is
@@ -123,14 +127,13 @@ pub(super) async fn settle(
     minter: &Minter,
     news: &mut News,
 ) -> Result<(HashSet<String>, bool), Failure> {
-    let sql = format!("{} RETURNING deliveries.id", ending());
+    let sql = ending().of_many(tx.get_database_backend(), &*ENDED) + " RETURNING deliveries.id";
     let returned = end(settlements).query(tx, &sql).await?;
     let ids = returned.iter().map(|row| row.try_get_by_index::<String>(0));
     let mut ids = ids.collect::<Result<HashSet<_>, _>>()?;
     let (stood, missed): (Vec<&Settlement>, Vec<&Settlement>) =
         settlements.iter().copied().partition(|s| ids.contains(s.delivery.id.as_str()));
-    let backend = tx.get_database_backend();
-    scrub(backend, &stood).and(history(backend, &stood, minter)).execute(tx).await?;
+    scrub(&stood).and(history(&stood, minter)).execute(tx).await?;
     stood.iter().for_each(|s| news.changed(&s.delivery, &s.progress));
     if missed.is_empty() {
         return Ok((ids, false));
@@ -173,15 +176,14 @@ async fn settle_revoked(
 }
 
 /// Takes away the payloads that are not kept beyond these ends.
-fn scrub<'a>(backend: DbBackend, settlements: &[&'a Settlement]) -> Writes<'a> {
+fn scrub<'a>(settlements: &[&'a Settlement]) -> Writes<'a> {
     let scrubbed = settlements.iter().filter(|settlement| !settlement.progress.has_payload());
     let ids = scrubbed.map(|settlement| [settlement.delivery.id.as_str().into()]);
-    let sql = "DELETE FROM sealed_payloads WHERE delivery_id IN (SELECT k FROM given)";
-    Given::new([("k", Text)]).with(ids).write(backend, sql)
+    Given::of([("k", Text)], ids).write(Change::delete("sealed_payloads", "delivery_id"))
 }
 
 /// Keeps the attempts that others took the place of.
-fn history<'a>(backend: DbBackend, settlements: &[&'a Settlement], minter: &Minter) -> Writes<'a> {
+fn history<'a>(settlements: &[&'a Settlement], minter: &Minter) -> Writes<'a> {
     let columns = [
         ("id", Text),
         ("delivery_id", Text),
@@ -202,25 +204,30 @@ fn history<'a>(backend: DbBackend, settlements: &[&'a Settlement], minter: &Mint
             attempt.error.map(|kind| kind.as_str()).into(),
         ])
     });
-    Given::new(columns).with(rows).insert(backend, "delivery_attempts")
+    Given::of(columns, rows).write(Change::Insert { table: "delivery_attempts" })
 }
 
-fn end<'a>(settlements: &[&'a Settlement]) -> Given<'a, 16> {
-    let columns = progress::after([("k", Text), ("token", Number)], progress::COLUMNS);
-    Given::new(columns).with(settlements.iter().map(|settlement| {
+/// Which delivery, under which claim, and what it has come to.
+static ENDED: LazyLock<[Column; 16]> =
+    LazyLock::new(|| progress::after([("k", Text), ("token", Number)], progress::COLUMNS));
+
+fn end<'a>(settlements: &[&'a Settlement]) -> Given<'a> {
+    let rows = settlements.iter().map(|settlement| {
         let which = [settlement.delivery.id.as_str().into(), settlement.token.0.into()];
         progress::after(which, progress::cells(&settlement.progress))
-    }))
+    });
+    Given::of(*ENDED, rows)
 }
 
 /// Ends the claims that still stand.
-fn ending() -> String {
+fn ending() -> Change {
     let assignments: Vec<_> =
-        progress::COLUMNS.iter().map(|(name, _)| format!("{name} = s.{name}")).collect();
-    format!(
-        "UPDATE deliveries SET {}, claim_token = NULL, claim_expires_at_ms = NULL \
-         FROM given AS s WHERE deliveries.id = s.k AND deliveries.claim_token = s.token \
-         AND deliveries.payload_scrubbed_at_ms IS NULL",
-        assignments.join(", "),
-    )
+        progress::COLUMNS.iter().map(|(name, _)| format!("{name} = given.{name}")).collect();
+    Change::Update {
+        table: "deliveries",
+        set: format!("{}, claim_token = NULL, claim_expires_at_ms = NULL", assignments.join(", ")),
+        found: "deliveries.id = given.k AND deliveries.claim_token = given.token \
+                AND deliveries.payload_scrubbed_at_ms IS NULL"
+            .to_owned(),
+    }
 }

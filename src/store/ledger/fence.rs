@@ -7,9 +7,10 @@ use hookseal_core::delivery::ClaimToken;
 use hookseal_core::id::EndpointId;
 use hookseal_core::ports::{Acceptance, Settlement};
 use hookseal_core::shard::{NodeNumber, Shard, Shards};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
 
 use super::cell::Kind::Number;
+use super::change::Change;
 use super::given::{Given, Writes};
 use super::{ClaimRequest, Write};
 use crate::store::Failure;
@@ -19,11 +20,7 @@ const ANY_SHARD: i64 = -1;
 
 /// Has nothing stand of what goes together with it unless the nodes stand that `settlements` were claimed on, and hold
 /// what `acceptances` come with. [`Standing`] tells the same of each.
-pub(super) fn stand<'a>(
-    backend: DbBackend,
-    settlements: &[&Settlement],
-    acceptances: &[&Acceptance],
-) -> Writes<'a> {
+pub(super) fn stand<'a>(settlements: &[&Settlement], acceptances: &[&Acceptance]) -> Writes<'a> {
     let ended = settlements.iter().map(|settlement| (settlement.token.node(), ANY_SHARD));
     let reserved =
         acceptances.iter().flat_map(|acceptance| &acceptance.deliveries).filter_map(|new| {
@@ -36,12 +33,12 @@ pub(super) fn stand<'a>(
         .map(|(node, shard)| (node.0, shard))
         .collect();
     let source = format!(
-        "SELECT 1 FROM nodes WHERE ended_at_ms IS NULL AND number & {mask} = node AND (shard = {ANY_SHARD} \
+        "SELECT 1 FROM nodes WHERE ended_at_ms IS NULL AND number & {mask} = given.node AND (given.shard = {ANY_SHARD} \
          OR EXISTS (SELECT 1 FROM shards WHERE owner = nodes.number AND shards.shard = given.shard))",
         mask = ClaimToken::NODE_MASK,
     );
     let asked = asked.into_iter().map(|(node, shard)| [node.into(), shard.into()]);
-    Given::new([("node", Number), ("shard", Number)]).with(asked).found(backend, &source)
+    Given::of([("node", Number), ("shard", Number)], asked).write(Change::Find { source })
 }
 
 /// Nodes that stand, and what each holds.

@@ -7,6 +7,7 @@
 
 mod accept;
 mod cell;
+mod change;
 mod claims;
 mod fence;
 mod given;
@@ -245,10 +246,9 @@ impl Writer {
         Asked { acceptances, requests, settlements, doubled }: &Asked<'_>,
     ) -> Result<BatchOutcome, Failure> {
         let (db, mut news) = (self.connections.ledger(), News::default());
-        let backend = db.get_database_backend();
-        let accepted = accept::all(backend, acceptances).filter(|_| !doubled);
-        let writes = fence::stand(backend, settlements, acceptances)
-            .and(claims::all_ends(backend, settlements, &self.minter))
+        let accepted = accept::all(acceptances).filter(|_| !doubled);
+        let writes = fence::stand(settlements, acceptances)
+            .and(claims::all_ends(settlements, &self.minter))
             .and(accepted.ok_or(Failure::Surprise)?);
         settlements.iter().for_each(|s| news.changed(&s.delivery, &s.progress));
         acceptances.iter().for_each(|acceptance| accept::tell(acceptance, &mut news));
@@ -262,7 +262,7 @@ impl Writer {
             news.told_after(async { Ok(writes.commit(&db).await?) }, &self.herald).await?;
         } else {
             let tx = db.begin().await?;
-            let all = writes.rows();
+            let all = writes.rows(db.get_database_backend());
             if writes.execute(&tx).await? != all {
                 return Err(Failure::Surprise);
             }

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use hookseal_core::error::Error;
 use hookseal_entity::event;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use super::cell::Kind::Text;
+use super::change::Change;
 use super::given::{Given, Writes};
 use super::sessions::{self, Key};
 use crate::store::{Connections, Failure};
@@ -36,27 +37,27 @@ impl Past {
             return removed.await.map_err(|panic| Error::broken("a store task", panic))?;
         }
         let tx = connections.writer().begin().await?;
-        self.rows(DbBackend::Postgres).execute(&tx).await?;
+        self.rows().execute(&tx).await?;
         sessions::remove_without_events(&tx, &self.sessions).await?;
         sessions::remove_unended(&tx, &self.young_sessions).await?;
-        sessions::outliving(DbBackend::Postgres, &self.events).execute(&tx).await?;
+        sessions::outliving(&self.events).execute(&tx).await?;
         Ok(tx.commit().await?)
     }
 
     async fn remove_embedded(self, connections: &Connections) -> Result<(), Failure> {
         let Some(embedded) = connections.embedded() else { return Ok(()) };
         let tx = embedded.begin().await?;
-        self.rows(DbBackend::Sqlite)
-            .and(sessions::removal(DbBackend::Sqlite, &self.sessions))
-            .and(sessions::removal_of_unended(DbBackend::Sqlite, &self.young_sessions))
-            .and(sessions::outliving(DbBackend::Sqlite, &self.events))
+        self.rows()
+            .and(sessions::removal(&self.sessions))
+            .and(sessions::removal_of_unended(&self.young_sessions))
+            .and(sessions::outliving(&self.events))
             .write(&tx)?;
         tx.commit()
     }
 
-    fn rows(&self, backend: DbBackend) -> Writes<'_> {
+    fn rows(&self) -> Writes<'_> {
         let events = self.events.iter().map(|event| event.id.as_str());
-        deliveries(backend, &self.deliveries).and(without(backend, events, "events", "id"))
+        deliveries(&self.deliveries).and(without(events, "events", "id"))
     }
 }
 
@@ -65,23 +66,21 @@ pub(in crate::store) async fn remove_deliveries(
     tx: &DatabaseTransaction,
     ids: &[String],
 ) -> Result<(), DbErr> {
-    deliveries(tx.get_database_backend(), ids).execute(tx).await?;
+    deliveries(ids).execute(tx).await?;
     Ok(())
 }
 
-fn deliveries(backend: DbBackend, ids: &[String]) -> Writes<'_> {
-    let without = |table, column| without(backend, ids.iter().map(String::as_str), table, column);
+fn deliveries(ids: &[String]) -> Writes<'_> {
+    let without = |table, column| without(ids.iter().map(String::as_str), table, column);
     without("sealed_payloads", "delivery_id")
         .and(without("delivery_attempts", "delivery_id"))
         .and(without("deliveries", "id"))
 }
 
 fn without<'a>(
-    backend: DbBackend,
     ids: impl Iterator<Item = &'a str>,
-    table: &str,
-    column: &str,
+    table: &'static str,
+    column: &'static str,
 ) -> Writes<'a> {
-    let sql = format!("DELETE FROM {table} WHERE {column} IN (SELECT k FROM given)");
-    Given::new([("k", Text)]).with(ids.map(|id| [id.into()])).write(backend, &sql)
+    Given::of([("k", Text)], ids.map(|id| [id.into()])).write(Change::delete(table, column))
 }

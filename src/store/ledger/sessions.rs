@@ -15,6 +15,7 @@ use sea_orm::{
 };
 
 use super::cell::Kind::{Text, TextOrNull};
+use super::change::Change;
 use super::given::{Given, Writes};
 use crate::store::rows::json;
 
@@ -103,10 +104,7 @@ pub(super) async fn enter(
 }
 
 /// The rows of the sessions that events tell of, where each is new with its event; none where some cannot be.
-pub(super) fn all_new<'a>(
-    backend: DbBackend,
-    acceptances: &[&'a Acceptance],
-) -> Option<Writes<'a>> {
+pub(super) fn all_new<'a>(acceptances: &[&'a Acceptance]) -> Option<Writes<'a>> {
     let mut first = First::new();
     for acceptance in acceptances {
         let Some((session, part)) = &acceptance.session else { continue };
@@ -116,14 +114,14 @@ pub(super) fn all_new<'a>(
             return None;
         }
     }
-    Some(made(backend, &first))
+    Some(made(&first))
 }
 
 /// Sessions, each with the first of its events.
 type First<'a> = BTreeMap<(&'a str, &'a str), (&'a Acceptance, SessionPart)>;
 
 /// Makes the rows of sessions that have none.
-fn made<'a>(backend: DbBackend, first: &First<'a>) -> Writes<'a> {
+fn made<'a>(first: &First<'a>) -> Writes<'a> {
     let columns = [
         ("organization_id", Text),
         ("session_id", Text),
@@ -135,7 +133,7 @@ fn made<'a>(backend: DbBackend, first: &First<'a>) -> Writes<'a> {
         let targets = acceptance.targets.as_ref().map(json);
         [(*organization).into(), (*session).into(), ends.into(), targets.into()]
     });
-    Given::new(columns).with(rows).insert_new(backend, "verification_sessions")
+    Given::of(columns, rows).write(Change::InsertNew { table: "verification_sessions" })
 }
 
 /// Makes the rows of `events`, and those of sessions that have none, each by the first of its events; drops these
@@ -149,8 +147,8 @@ async fn insert(
     for (acceptance, (organization, session), part) in &*entering {
         first.entry((organization, session)).or_insert((acceptance, *part));
     }
-    let writes = events.and(made(tx.get_database_backend(), &first));
-    let all = writes.rows();
+    let writes = events.and(made(&first));
+    let all = writes.rows(tx.get_database_backend());
     if writes.execute(tx).await? == all {
         let makers: HashSet<EventId> =
             first.into_values().map(|(acceptance, _)| acceptance.event.id.clone()).collect();
@@ -170,16 +168,16 @@ async fn standing(
 }
 
 /// Sessions, each once and in one order, so that two writers do not wait for each other.
-fn given(keys: &BTreeSet<Key>) -> Given<'_, 2> {
+fn given(keys: &BTreeSet<Key>) -> Given<'_> {
     let rows = keys
         .iter()
         .map(|(organization, session)| [organization.as_str().into(), session.as_str().into()]);
-    Given::new([("o", Text), ("s", Text)]).with(rows)
+    Given::of([("o", Text), ("s", Text)], rows)
 }
 
 /// Their rows, and nobody else at them until the transaction ends. By a join: SQLite looks through the whole
 /// table for a list of pairs.
-async fn locked(tx: &DatabaseTransaction, sessions: Given<'_, 2>) -> Result<Vec<Model>, DbErr> {
+async fn locked(tx: &DatabaseTransaction, sessions: Given<'_>) -> Result<Vec<Model>, DbErr> {
     let lock = match tx.get_database_backend() {
         DbBackend::Postgres => " FOR UPDATE OF v",
         _ => "",
@@ -205,7 +203,7 @@ pub(in crate::store) async fn remove_without_events(
     // What is published for them before their rows are locked, a statement of its own sees; after that, nobody
     // publishes until they are removed.
     locked(tx, given(sessions)).await?;
-    removal(tx.get_database_backend(), sessions).execute(tx).await?;
+    removal(sessions).execute(tx).await?;
     Ok(())
 }
 
@@ -215,42 +213,37 @@ pub(super) async fn remove_unended(
     sessions: &BTreeSet<Key>,
 ) -> Result<(), DbErr> {
     locked(tx, given(sessions)).await?;
-    removal_of_unended(tx.get_database_backend(), sessions).execute(tx).await?;
+    removal_of_unended(sessions).execute(tx).await?;
     Ok(())
 }
 
 /// Removes those of `sessions` that have no event left and owe none.
-pub(super) fn removal(backend: DbBackend, sessions: &BTreeSet<Key>) -> Writes<'_> {
+pub(super) fn removal(sessions: &BTreeSet<Key>) -> Writes<'_> {
     let owes_none = format!(
         "(state IS NULL OR state = '{settled}') AND NOT EXISTS \
          (SELECT 1 FROM events e WHERE e.id = verification_sessions.terminal_event_id)",
         settled = WithdrawalState::Settled.as_str(),
     );
-    removal_where(&owes_none, backend, sessions)
+    removal_where(&owes_none, sessions)
 }
 
 /// Removes those of `sessions` that nothing ended or withdrew and that have no event left.
-pub(super) fn removal_of_unended(backend: DbBackend, sessions: &BTreeSet<Key>) -> Writes<'_> {
-    removal_where("terminal_event_id IS NULL AND state IS NULL", backend, sessions)
+pub(super) fn removal_of_unended(sessions: &BTreeSet<Key>) -> Writes<'_> {
+    removal_where("terminal_event_id IS NULL AND state IS NULL", sessions)
 }
 
-fn removal_where<'a>(
-    condition: &str,
-    backend: DbBackend,
-    sessions: &'a BTreeSet<Key>,
-) -> Writes<'a> {
-    let sql = format!(
-        "DELETE FROM verification_sessions \
-         WHERE (organization_id, session_id) IN (SELECT o, s FROM given) AND {condition} \
-         AND NOT EXISTS (SELECT 1 FROM events e \
+fn removal_where<'a>(condition: &str, sessions: &'a BTreeSet<Key>) -> Writes<'a> {
+    let also = format!(
+        "{condition} AND NOT EXISTS (SELECT 1 FROM events e \
          WHERE e.organization_id = verification_sessions.organization_id \
          AND e.session_id = verification_sessions.session_id AND NOT e.ends_session)"
     );
-    given(sessions).write(backend, &sql)
+    let keys = "organization_id, session_id";
+    given(sessions).write(Change::Delete { table: "verification_sessions", keys, also })
 }
 
 /// Has the sessions that still have a row be found without the events that ended them, whose rows are gone.
-pub(super) fn outliving(backend: DbBackend, gone: &[event::Model]) -> Writes<'_> {
+pub(super) fn outliving(gone: &[event::Model]) -> Writes<'_> {
     let gone: BTreeSet<(&str, &str, &str)> = gone
         .iter()
         .filter_map(|event| {
@@ -260,9 +253,13 @@ pub(super) fn outliving(backend: DbBackend, gone: &[event::Model]) -> Writes<'_>
     let rows = gone
         .into_iter()
         .map(|(organization, session, event)| [organization.into(), session.into(), event.into()]);
-    let sql = "UPDATE verification_sessions SET outlives_event = TRUE FROM given \
-               WHERE organization_id = o AND session_id = s AND terminal_event_id = t";
-    Given::new([("o", Text), ("s", Text), ("t", Text)]).with(rows).write(backend, sql)
+    let found =
+        "organization_id = given.o AND session_id = given.s AND terminal_event_id = given.t";
+    Given::of([("o", Text), ("s", Text), ("t", Text)], rows).write(Change::Update {
+        table: "verification_sessions",
+        set: "outlives_event = TRUE".to_owned(),
+        found: found.to_owned(),
+    })
 }
 
 async fn end(tx: &DatabaseTransaction, acceptance: &Acceptance, key: &Key) -> Result<(), DbErr> {
