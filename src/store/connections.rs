@@ -175,7 +175,7 @@ impl Connections {
             }
         }
         let file = sqlite_file(Some(url), Path::new("")).unwrap_or_default();
-        let lock = WriteLock::default();
+        let lock = WriteLock::new();
         let writer = Writing::over(writer, Some(lock.clone()));
         let embedded = Embedded::new(file, lock);
         let (ledger, roster) = (writer.clone(), readers.clone());
@@ -304,7 +304,11 @@ impl Connections {
         // What is not written back now is with the next.
         let _ = self.readers().execute_unprepared(WRITE_BACK).await;
         let this = self.clone();
-        let _ = tokio::task::spawn_blocking(move || this.embedded().map(Embedded::sync)).await;
+        let sync = move || this.embedded().map(Embedded::sync);
+        if let Ok(Some(Err(error))) = tokio::task::spawn_blocking(sync).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the disk did not keep what was written back");
+        }
     }
 
     /// Makes an end of writing back, of the little that came in meanwhile, while nobody else writes: then the log of a
@@ -351,10 +355,11 @@ impl Connections {
     /// Closes all connections, so that nothing is left half-written.
     pub async fn close(self) {
         let Pools { readers, writer, ledger, roster } = self.0.pools.read().clone();
-        for connection in [&readers, ledger.unlocked(), writer.unlocked(), &roster] {
-            // A pool that is already closed is as closed as asked for.
-            let _ = connection.close_by_ref().await;
-        }
+        // A pool that is already closed is as closed as asked for.
+        let _ = ledger.close().await;
+        let _ = writer.close().await;
+        let _ = readers.close().await;
+        let _ = roster.close().await;
     }
 }
 

@@ -17,7 +17,7 @@ use super::writing::{WriteGuard, WriteLock};
 /// Its page cache; negative is KiB. It holds the pages of a transaction: what does not fit is written twice, and all
 /// that fits is looked through at the end of most transactions.
 const CACHE: &str = "-28672";
-/// Statements that stay prepared: two sizes of each of the ledger's texts.
+/// Statements that stay prepared: each of the ledger's texts, several times over.
 const PREPARED: usize = 64;
 
 /// The connection, made when it is first used.
@@ -48,7 +48,7 @@ impl Embedded {
     }
 
     /// Has the disk keep what was written back into the file; blocks the thread. SQLite does that only with the last of
-    /// it, while nobody else writes, who then waits for all that was written back since it last did.
+    /// what its log holds, which under load it finds only while nobody else writes: they would wait for all of it.
     pub(super) fn sync(&self) -> std::io::Result<()> {
         if let Some(file) = self.synced.get() {
             return file.sync_data();
@@ -151,6 +151,29 @@ mod tests {
         let (other, tx) = tokio::join!(other, begin());
         other.expect("it is his turn");
         assert_eq!(count(&tx), Ok(2), "who came first writes first");
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_is_undone_before_others_write_and_what_is_closed_is_never_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let connections = Connections::connect(None, directory.path()).await.expect("a database");
+        let (writer, embedded) = (connections.writer(), connections.embedded().expect("a SQLite"));
+        writer.execute_unprepared("CREATE TABLE a (k)").await.expect("it is made");
+        for _ in 0..20 {
+            let dropped = writer.begin().await.expect("it begins");
+            dropped.execute_unprepared("INSERT INTO a VALUES (1)").await.expect("it is written");
+            drop(dropped);
+            let tx = embedded.begin().await.ok().expect("it begins");
+            assert_eq!(count(&tx), Ok(0));
+        }
+        let tx = embedded.begin().await.ok().expect("it begins");
+        let closed = connections.clone().close();
+        tokio::pin!(closed);
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut closed).await.is_err());
+        assert!(tx.commit().is_ok());
+        closed.await;
+        assert!(embedded.begin().await.is_err());
+        assert!(writer.execute_unprepared("INSERT INTO a VALUES (1)").await.is_err());
     }
 
     #[tokio::test]

@@ -354,7 +354,7 @@ impl Upkeep for SqlStore {
         let (readers, writer) = (self.readers(), self.connections.ledger());
         self.run(async move {
             readers.ping().await?;
-            Ok(writer.unlocked().ping().await?)
+            Ok(writer.ping().await?)
         })
         .await
     }

@@ -10,28 +10,39 @@ use sea_orm::{
     ExecResult, QueryResult, SqliteTransactionMode, Statement, TransactionOptions,
     TransactionTrait as _,
 };
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::connections::PATIENCE;
 
 /// Held by whoever writes to a SQLite.
-#[derive(Clone, Debug, Default)]
-pub(super) struct WriteLock(Arc<Mutex<()>>);
+#[derive(Clone, Debug)]
+pub(super) struct WriteLock(Arc<Semaphore>);
 
 /// Tells that nobody else of this process writes, for as long as it is there.
-#[derive(Debug)]
-pub(super) struct WriteGuard {
-    _guard: OwnedMutexGuard<()>,
-}
+pub(super) type WriteGuard = OwnedSemaphorePermit;
 
 impl WriteLock {
+    /// A lock that nobody holds.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
     /// Waits until nobody else writes.
     pub(super) async fn lock(&self) -> Result<WriteGuard, DbErr> {
-        let guard = timeout(PATIENCE, self.0.clone().lock_owned()).await;
-        guard
-            .map(|guard| WriteGuard { _guard: guard })
-            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
+        let acquired = timeout(PATIENCE, self.0.clone().acquire_owned()).await;
+        let acquired = acquired.map_err(|_| ConnAcquireErr::Timeout);
+        acquired
+            .and_then(|guard| guard.map_err(|_| ConnAcquireErr::ConnectionClosed))
+            .map_err(DbErr::ConnectionAcquire)
+    }
+
+    /// Waits until nobody writes any more; nobody ever will.
+    async fn close(&self) {
+        // Whoever has not ended by now is cut off by the end of the process.
+        let _guard = self.lock().await;
+        self.0.close();
     }
 }
 
@@ -49,6 +60,20 @@ impl Writing {
         Self { db, lock }
     }
 
+    /// Waits until it can be written.
+    pub(super) async fn ping(&self) -> Result<(), DbErr> {
+        let _guard = self.alone().await?;
+        self.db.ping().await
+    }
+
+    /// Closes the connections once nobody writes any more.
+    pub(super) async fn close(&self) -> Result<(), DbErr> {
+        if let Some(lock) = &self.lock {
+            lock.close().await;
+        }
+        self.db.close_by_ref().await
+    }
+
     /// The connections, for what waits for nobody.
     pub(super) fn unlocked(&self) -> &DatabaseConnection {
         &self.db
@@ -63,7 +88,7 @@ impl Writing {
             ..Default::default()
         };
         let tx = self.db.begin_with_options(options).await?;
-        Ok(WriteTransaction { tx, _guard: guard })
+        Ok(WriteTransaction { tx: Some(tx), guard })
     }
 
     async fn alone(&self) -> Result<Option<WriteGuard>, DbErr> {
@@ -104,15 +129,19 @@ impl ConnectionTrait for Writing {
 
 /// A transaction that writes, of which nothing is kept unless it is committed.
 pub(super) struct WriteTransaction {
-    tx: DatabaseTransaction,
+    /// Until it ends.
+    tx: Option<DatabaseTransaction>,
     /// Given back after the transaction.
-    _guard: Option<WriteGuard>,
+    guard: Option<WriteGuard>,
 }
 
 impl WriteTransaction {
     /// Commits it.
-    pub(super) async fn commit(self) -> Result<(), DbErr> {
-        self.tx.commit().await
+    pub(super) async fn commit(mut self) -> Result<(), DbErr> {
+        match self.tx.take() {
+            Some(tx) => tx.commit().await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -120,29 +149,42 @@ impl Deref for WriteTransaction {
     type Target = DatabaseTransaction;
 
     fn deref(&self) -> &DatabaseTransaction {
-        &self.tx
+        self.tx.as_ref().expect("it is there until it ends")
+    }
+}
+
+impl Drop for WriteTransaction {
+    fn drop(&mut self) {
+        let (tx, guard) = (self.tx.take(), self.guard.take());
+        if let (Some(tx), Some(guard), Ok(runtime)) = (tx, guard, Handle::try_current()) {
+            // It is another thread that rolls it back.
+            runtime.spawn(async move {
+                let _ = tx.rollback().await;
+                drop(guard);
+            });
+        }
     }
 }
 
 #[async_trait]
 impl ConnectionTrait for WriteTransaction {
     fn get_database_backend(&self) -> DbBackend {
-        self.tx.get_database_backend()
+        (**self).get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.tx.execute_raw(statement).await
+        (**self).execute_raw(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.tx.execute_unprepared(sql).await
+        (**self).execute_unprepared(sql).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.tx.query_one_raw(statement).await
+        (**self).query_one_raw(statement).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.tx.query_all_raw(statement).await
+        (**self).query_all_raw(statement).await
     }
 }

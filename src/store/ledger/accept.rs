@@ -1,5 +1,5 @@
-//! Accepting: events, the sessions they end, their deliveries and sealed payloads, as multi-row
-//! inserts. What conflicts is not inserted, and neither is what depends on it.
+//! Accepting: events, the sessions they end, their deliveries and sealed payloads. What conflicts is not inserted, and
+//! neither is what depends on it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Claiming and settling: each one guarded statement for a whole batch.
+//! Claiming and settling: each a guarded statement, for the whole batch where the database takes many rows at once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -25,7 +25,7 @@ use crate::store::transition::{Busy, locked, write};
 use crate::store::withdrawal::on_revoked_attempts_ended;
 use crate::store::{Failure, broken_row};
 
-/// The machine's `claim` as one guarded statement for the whole batch.
+/// The machine's `claim` of a whole batch, in a pool's transaction.
 pub(super) async fn claim(
     tx: &DatabaseTransaction,
     claims: &[&ClaimRequest],

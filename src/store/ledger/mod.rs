@@ -1,6 +1,5 @@
 //! Group commit: every write of the hot path that arrives while a transaction runs goes into the
-//! next one, as multi-row statements. A lone write waits for nobody; under load the cost of a
-//! commit is shared.
+//! next one. A lone write waits for nobody; under load the cost of a commit is shared.
 //!
 //! One caller's conflict never spoils the batch: inserts that can conflict do nothing, what depends
 //! on them is inserted for the winners only, and the losers are answered from what stands.
