@@ -89,6 +89,11 @@ impl Change {
         }
     }
 
+    /// Whether it inserts them.
+    pub(super) fn inserts(&self) -> bool {
+        matches!(self, Self::Insert { .. } | Self::InsertNew { .. })
+    }
+
     /// Whether it writes as many rows as it is given, where nothing stands in the way of any.
     pub(super) fn writes(&self) -> bool {
         !matches!(self, Self::Find { .. })

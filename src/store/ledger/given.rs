@@ -1,9 +1,10 @@
 //! The rows that one statement is given, bound to it.
 //!
 //! On PostgreSQL they are bound as one array a column, so that one text, parsed and planned once, serves
-//! any number of them. SQLite has no arrays. The ledger's own connection takes one row after the other, by a text that
-//! stays prepared. To a pool's each statement is a message to another thread: there rows are `VALUES` lists of one of
-//! few sizes, so that few texts serve any number, and rows of NULL alone, which no statement finds, fill them up.
+//! any number of them. SQLite has no arrays. The ledger's own connection takes one row after the other, or inserts a few
+//! at once, by texts that stay prepared. To a pool's each statement is a message to another thread: there rows are
+//! `VALUES` lists of one of few sizes, so that few texts serve any number, and rows of NULL alone, which no statement
+//! finds, fill them up.
 
 use std::fmt::Write as _;
 
@@ -17,6 +18,9 @@ use super::cell::{Cell, transposed};
 use super::change::{Change, Column, names};
 use crate::store::Failure;
 
+/// Rows that the ledger's own connection to a SQLite inserts at once, where there are as many. What finds a row is as
+/// cheap for one at a time: SQLite makes a table of a list that others are looked up by.
+const TOGETHER: usize = 16;
 /// Most rows of one statement of a pool's SQLite: each size stays prepared, and takes memory for every value.
 const PART_MOST: usize = 128;
 
@@ -71,32 +75,16 @@ impl<'a> Given<'a> {
         sql: &str,
         mut take: impl FnMut(&Row<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        self.run(db, sql, |statement| {
+        if self.cells.is_empty() {
+            return Ok(());
+        }
+        bind(db, &self.cells, self.columns.len(), sql, |statement| {
             let mut rows = statement.raw_query();
             while let Some(row) = rows.next()? {
                 take(row)?;
             }
             Ok(())
         })
-    }
-
-    fn run(
-        &self,
-        db: &Connection,
-        sql: &str,
-        mut run: impl FnMut(&mut CachedStatement<'_>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        if self.cells.is_empty() {
-            return Ok(());
-        }
-        let mut statement = db.prepare_cached(sql)?;
-        for row in self.cells.chunks_exact(self.columns.len()) {
-            for (i, cell) in row.iter().enumerate() {
-                statement.raw_bind_parameter(i + 1, cell)?;
-            }
-            run(&mut statement)?;
-        }
-        Ok(())
     }
 
     fn count(&self) -> usize {
@@ -123,11 +111,10 @@ impl<'a> Given<'a> {
 
     /// `sql` with the rows, behind others that have so many values.
     fn text(&self, backend: DbBackend, sql: &str, bound: usize) -> String {
-        let source = match backend {
-            DbBackend::Postgres => arrays_source(&self.columns, bound),
-            _ => values_source(self.count(), self.columns.len()),
-        };
-        format!("WITH given({}) AS ({source}) {sql}", names(&self.columns))
+        match backend {
+            DbBackend::Postgres => with(&self.columns, &arrays_source(&self.columns, bound), sql),
+            _ => listed(&self.columns, self.count(), sql),
+        }
     }
 
     fn statement(self, backend: DbBackend, sql: &str) -> Statement {
@@ -155,6 +142,48 @@ impl Part<'_> {
     fn of_many(&self, backend: DbBackend) -> String {
         self.change.of_many(backend, &self.given.columns)
     }
+
+    /// Runs it on the ledger's own connection to a SQLite; answers how many rows it wrote.
+    fn write(&self, db: &Connection) -> Result<u64, Failure> {
+        let Given { columns, cells } = &self.given;
+        let mut written = 0;
+        let mut execute = |statement: &mut CachedStatement<'_>| {
+            written += statement.raw_execute()? as u64;
+            Ok(())
+        };
+        let mut left = &**cells;
+        if self.change.inserts() {
+            let together = TOGETHER * columns.len();
+            let (these, rest) = left.split_at(left.len() / together * together);
+            left = rest;
+            if !these.is_empty() {
+                let sql = listed(columns, TOGETHER, &self.of_many(DbBackend::Sqlite));
+                bind(db, these, together, &sql, &mut execute)?;
+            }
+        }
+        if !left.is_empty() {
+            bind(db, left, columns.len(), &self.change.of_one(columns), &mut execute)?;
+        }
+        Ok(written)
+    }
+}
+
+/// Runs `sql` for so many of the `cells` at a time.
+fn bind(
+    db: &Connection,
+    cells: &[Cell<'_>],
+    together: usize,
+    sql: &str,
+    mut run: impl FnMut(&mut CachedStatement<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut statement = db.prepare_cached(sql)?;
+    for cells in cells.chunks_exact(together) {
+        for (i, cell) in cells.iter().enumerate() {
+            statement.raw_bind_parameter(i + 1, cell)?;
+        }
+        run(&mut statement)?;
+    }
+    Ok(())
 }
 
 /// Statements that write, one after the other.
@@ -194,14 +223,7 @@ impl Writes<'_> {
 
     /// Runs them within a transaction of a SQLite; answers how many rows all of them wrote.
     pub(super) fn write(self, db: &Connection) -> Result<u64, Failure> {
-        let mut written = 0;
-        for Part { given, change } in &self.parts {
-            given.run(db, &change.of_one(&given.columns), |statement| {
-                written += statement.raw_execute()? as u64;
-                Ok(())
-            })?;
-        }
-        Ok(written)
+        self.parts.iter().map(|part| part.write(db)).sum()
     }
 
     /// Runs them; answers how many rows all of them wrote.
@@ -257,6 +279,16 @@ fn at_once(parts: Vec<Part<'_>>, all: Option<u64>) -> Statement {
 fn size(rows: usize) -> usize {
     let unit = 1 << rows.ilog2().saturating_sub(1);
     (rows.div_ceil(unit) * unit).min(PART_MOST)
+}
+
+/// `sql` behind the rows that it finds in `given`.
+fn with(columns: &[Column], source: &str, sql: &str) -> String {
+    format!("WITH given({}) AS ({source}) {sql}", names(columns))
+}
+
+/// `sql` with so many rows as a list.
+fn listed(columns: &[Column], rows: usize, sql: &str) -> String {
+    with(columns, &values_source(rows, columns.len()), sql)
 }
 
 fn values_source(rows: usize, columns: usize) -> String {
