@@ -260,19 +260,21 @@ pub(super) async fn remove_old_sessions(
     before: Timestamp,
     limit: usize,
 ) -> Result<usize, Failure> {
-    use verification_session::Column::{OrganizationId, SessionId, TerminalEventId};
     let tx = db.begin().await?;
-    let old: Vec<(String, String)> = verification_session::Entity::find()
+    let old: Vec<(String, String)> =
+        outliving(before).limit(limit as u64).into_tuple().all(&tx).await?;
+    remove_without_events(&tx, &old.iter().cloned().collect()).await?;
+    tx.commit().await?;
+    Ok(old.len())
+}
+
+/// Sessions that ended before `before`, and stay without their events.
+pub(super) fn outliving(before: Timestamp) -> Select<verification_session::Entity> {
+    use verification_session::Column::{OrganizationId, SessionId, TerminalEventId};
+    verification_session::Entity::find()
         .select_only()
         .columns([OrganizationId, SessionId])
         .filter(TerminalEventId.lt(floor_id("evt_", before)))
         .filter(Expr::cust("outlives_event"))
         .order_by(TerminalEventId, Order::Asc)
-        .limit(limit as u64)
-        .into_tuple()
-        .all(&tx)
-        .await?;
-    remove_without_events(&tx, &old.iter().cloned().collect()).await?;
-    tx.commit().await?;
-    Ok(old.len())
 }

@@ -1,21 +1,26 @@
-//! Every list is read through an index, in the index's order, whatever is asked of it: the planners of
-//! both databases are asked how they would go about it, over tables that have something in them.
+//! Every list is read through an index, in the index's order, whatever is asked of it, and what the daemon looks for by
+//! itself through the index that is made for it: the planners of both databases are asked how they would go about it,
+//! over tables that have something in them. A SQLite has no statistics of them, unless somebody sees to it.
 
 use hookseal_core::delivery::Status;
 use hookseal_core::id::{EndpointId, EventId, OrganizationId};
-use hookseal_core::ports::{AuditFilter, DeliveryFilter, EndpointFilter, EventFilter};
+use hookseal_core::ports::{AuditFilter, Claims, DeliveryFilter, EndpointFilter, EventFilter};
+use hookseal_core::shard::{NodeNumber, Shards};
 use hookseal_core::statistics::Scope;
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{audit_log, delivery, endpoint, event};
+use hookseal_entity::{audit_log, delivery, endpoint, event, verification_session};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, Database, DbBackend, EntityTrait, QueryFilter, QuerySelect,
     QueryTrait, Select, Statement,
 };
 
 use super::archive::{latest_statement, listed_deliveries, listed_events};
+use super::deletion::outliving;
 use super::directory::audit::listed_entries;
 use super::directory::endpoints::listed_endpoints;
 use super::statistics::waiting_statement;
+use super::upkeep::{claimed, endpoints_due_statement, expired, upcoming};
+use super::withdrawal::owing;
 use super::{Connections, text_value};
 
 const ORGANIZATION: &str = "org_3";
@@ -52,6 +57,12 @@ const ENDPOINTS: &str = "INSERT INTO endpoints
     SELECT 'whe_' || n, 'org_' || (n % 20), '[]', 'u', n % 2 = 0, '[]', 72, 's', n, n
     FROM numbers WHERE n < 4000";
 
+const SESSIONS: &str = "INSERT INTO verification_sessions
+    (organization_id, session_id, terminal_event_id, outlives_event, state, withdrawn_at_ms)
+    SELECT 'org_' || (n % 20), 'vs_' || n, 'evt_' || (1000000 + n), n % 50 = 3,
+        CASE WHEN n % 1000 = 5 THEN 'replacing' END, CASE WHEN n % 1000 = 5 THEN n END
+    FROM numbers WHERE n < 25000";
+
 async fn filled(url: Option<&str>, directory: &std::path::Path) -> Connections {
     let connections = Connections::open(url, directory).await.expect("a database");
     let db = &connections.writer();
@@ -62,13 +73,16 @@ async fn filled(url: Option<&str>, directory: &std::path::Path) -> Connections {
                 (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 99999)"
         }
     };
-    for insert in [ORGANIZATIONS, ENDPOINTS, EVENTS, DELIVERIES, AUDIT] {
+    for insert in [ORGANIZATIONS, ENDPOINTS, EVENTS, DELIVERIES, SESSIONS, AUDIT] {
         // Where both databases take a common table expression of an insert.
         let statement = insert.replacen("SELECT", &format!("{numbers} SELECT"), 1);
         db.execute_unprepared(&statement).await.expect("rows");
     }
-    db.execute_unprepared("ANALYZE").await.expect("statistics");
     connections
+}
+
+async fn analyze(connections: &Connections) {
+    connections.writer().execute_unprepared("ANALYZE").await.expect("statistics");
 }
 
 /// How the database would run a query.
@@ -115,7 +129,7 @@ fn without_sorts_of_an_event(plan: &str) -> String {
     plan.replace("Sort Key", "").replace("USE TEMP B-TREE FOR LAST TERM OF ORDER BY", "")
 }
 
-async fn every_list_is_served_by_an_index(connections: Connections) {
+async fn every_list_is_served_by_an_index(connections: &Connections) {
     let both = [None, Some(Timestamp::from_ms(0))];
     let later = [None, Some(Timestamp::from_ms(4_000_000_000_000))];
     let mut bad = Vec::new();
@@ -147,7 +161,7 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
                                 created_to,
                             };
                             let query = listed_deliveries(ORGANIZATION, &filter, after);
-                            let mut plan = plan(&connections, query).await;
+                            let mut plan = plan(connections, query).await;
                             if endpoint_id.is_none()
                                 && matches!(status, None | Some(Status::Succeeded))
                             {
@@ -168,7 +182,7 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
                         ..DeliveryFilter::default()
                     };
                     let query = listed_deliveries(ORGANIZATION, &filter, after);
-                    let plan = plan(&connections, query).await;
+                    let plan = plan(connections, query).await;
                     judge(what, without_sorts_of_an_event(&plan), few);
                 }
                 for event_type in [None, Some("type_2".to_owned())] {
@@ -178,14 +192,14 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
                     if let Some(cursor) = after {
                         query = query.filter(event::Column::Id.lt(&cursor.event_id));
                     }
-                    judge(what, plan(&connections, query).await, false);
+                    judge(what, plan(connections, query).await, false);
                 }
                 let filter = AuditFilter { created_from, created_to };
                 let mut query = listed_entries(ORGANIZATION, &filter);
                 if after.is_some() {
                     query = query.filter(audit_log::Column::Id.lt("aud_1005000"));
                 }
-                judge(format!("audit log {spans}"), plan(&connections, query).await, false);
+                judge(format!("audit log {spans}"), plan(connections, query).await, false);
             }
         }
     }
@@ -196,7 +210,7 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
                 query = query.filter(endpoint::Column::CreatedAtMs.lte(2000));
             }
             let what = format!("endpoints {enabled:?} {after}");
-            judge(what, plan(&connections, query).await, false);
+            judge(what, plan(connections, query).await, false);
         }
     }
     let backend = connections.writer().get_database_backend();
@@ -205,7 +219,7 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
     for scope in [Scope::Organization, Scope::Endpoint(endpoint.clone())] {
         let what = format!("waiting {scope:?}");
         let waiting = waiting_statement(backend, &organization, &[scope]);
-        let plan = explain(&connections, waiting).await;
+        let plan = explain(connections, waiting).await;
         judge(what, plan.replace("SCAN counted", "").replace("SCAN CONSTANT ROW", ""), false);
     }
     for status in Status::ALL.map(Some).into_iter().chain([None]) {
@@ -213,20 +227,67 @@ async fn every_list_is_served_by_an_index(connections: Connections) {
         let latest = latest_statement(backend, ORGANIZATION, &endpoints, status, 10);
         // Those in flight are few, and found by the index of the endpoint.
         let few = status == Some(Status::Delivering);
-        let plan = explain(&connections, latest).await.replace("SCAN latest", "");
+        let plan = explain(connections, latest).await.replace("SCAN latest", "");
         judge(format!("latest {status:?}"), plan, few);
     }
     assert!(bad.is_empty(), "{}", bad.join("\n\n"));
 }
 
-#[tokio::test]
-async fn every_list_is_served_by_an_index_of_sqlite() {
-    let directory = tempfile::tempdir().expect("a directory");
-    every_list_is_served_by_an_index(filled(None, directory.path()).await).await;
+/// Whether a plan gets at a table by this index of it, and by nothing else.
+fn is_found_by(plan: &str, table: &str, index: &str) -> bool {
+    let other_ways = [
+        format!("INDEX {table}_"),
+        format!("autoindex_{table}_"),
+        format!("using {table}_"),
+        format!("Index Scan on {table}_"),
+        format!("Seq Scan on {table}"),
+    ];
+    let otherwise = |line: &str| {
+        other_ways.iter().any(|way| line.contains(way))
+            || line.trim_start().starts_with(&format!("SCAN {table}"))
+    };
+    plan.contains(index) && !plan.lines().filter(|line| !line.contains(index)).any(otherwise)
+}
+
+async fn what_is_looked_for_has_an_index_of_its_own(connections: &Connections) {
+    let (backend, now) = (connections.writer().get_database_backend(), Timestamp::from_ms(50));
+    let limited = |query: Select<_>| query.limit(PAGE).build(backend);
+    let lapsed = claimed(Claims::LapsedOf(NodeNumber::SOLE, now));
+    let upcoming = upcoming(Shards::ALL, (now, None), Timestamp::from_ms(90));
+    let sessions = |query: Select<verification_session::Entity>| query.limit(PAGE).build(backend);
+    let (deliveries, of_sessions) = ("deliveries", "verification_sessions");
+    let mut bad = Vec::new();
+    for (table, index, statement) in [
+        (deliveries, "deliveries_claimed", limited(lapsed)),
+        (deliveries, "deliveries_expiring", limited(expired(now))),
+        (deliveries, "deliveries_upcoming", limited(upcoming)),
+        (deliveries, "deliveries_due", endpoints_due_statement(backend, now, None, 11)),
+        (of_sessions, "verification_sessions_owed", sessions(owing(None))),
+        (of_sessions, "verification_sessions_outliving", sessions(outliving(now))),
+    ] {
+        let plan = explain(connections, statement).await;
+        if !is_found_by(&plan, table, index) {
+            bad.push(format!("{index}:\n{plan}"));
+        }
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n\n"));
 }
 
 #[tokio::test]
-async fn every_list_is_served_by_an_index_of_postgres() {
+async fn plans_of_sqlite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let connections = filled(None, directory.path()).await;
+    for has_statistics in [false, true] {
+        if has_statistics {
+            analyze(&connections).await;
+        }
+        every_list_is_served_by_an_index(&connections).await;
+        what_is_looked_for_has_an_index_of_its_own(&connections).await;
+    }
+}
+
+#[tokio::test]
+async fn plans_of_postgres() {
     let server = std::env::var("TEST_POSTGRES_URL")
         .expect("TEST_POSTGRES_URL is not set: run the tests by tests/run.sh");
     let admin = Database::connect(format!("{server}/postgres")).await.expect("the server");
@@ -236,5 +297,7 @@ async fn every_list_is_served_by_an_index_of_postgres() {
     let connections = filled(Some(&format!("{server}/{name}")), directory.path()).await;
     let version = text_value(&connections.readers(), "SELECT version()".to_owned()).await;
     assert!(version.expect("a version").starts_with("PostgreSQL"));
-    every_list_is_served_by_an_index(connections).await;
+    analyze(&connections).await;
+    every_list_is_served_by_an_index(&connections).await;
+    what_is_looked_for_has_an_index_of_its_own(&connections).await;
 }

@@ -14,8 +14,9 @@ use hookseal_core::time::Timestamp;
 use hookseal_entity::{audit_log, delivery, endpoint, event, node};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, JoinType, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait as _, Select, Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, JoinType,
+    Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait as _, Select,
+    Statement,
 };
 
 use super::deletion::remove_old_sessions;
@@ -35,27 +36,8 @@ impl Upkeep for SqlStore {
         limit: usize,
     ) -> Result<Vec<EndpointId>> {
         let db = self.readers();
-        let after = after.map(ToString::to_string).unwrap_or_default();
+        let statement = endpoints_due_statement(db.get_database_backend(), now, after, limit);
         self.run(async move {
-            // Hops from endpoint to endpoint through the partial index: the cost is that of the
-            // endpoints that have something pending, however much that is.
-            let sql = "WITH RECURSIVE waiting(endpoint_id) AS (
-                    SELECT min(endpoint_id) FROM deliveries
-                    WHERE status = 'pending' AND endpoint_id > $1
-                UNION ALL
-                    SELECT (SELECT min(endpoint_id) FROM deliveries
-                            WHERE status = 'pending' AND endpoint_id > waiting.endpoint_id)
-                    FROM waiting WHERE waiting.endpoint_id IS NOT NULL
-                )
-                SELECT endpoints.id FROM waiting
-                JOIN endpoints ON endpoints.id = waiting.endpoint_id
-                WHERE endpoints.enabled AND EXISTS (
-                    SELECT 1 FROM deliveries
-                    WHERE deliveries.endpoint_id = waiting.endpoint_id
-                    AND deliveries.status = 'pending' AND deliveries.next_attempt_at_ms <= $2)
-                ORDER BY endpoints.id LIMIT $3";
-            let values = [after.into(), now.as_ms().into(), (limit as i64).into()];
-            let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
             let rows = db.query_all_raw(statement).await?;
             rows.iter()
                 .map(|row| row.try_get_by_index::<String>(0).map(EndpointId::from_row))
@@ -97,30 +79,9 @@ impl Upkeep for SqlStore {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>> {
-        use delivery::Column::{EndpointId as Endpoint, Id, NextAttemptAtMs};
-        let db = self.readers();
-        let (after, last) = (after.0, after.1.map(ToString::to_string));
+        let (db, upcoming) = (self.readers(), upcoming(shards, after, until).limit(limit as u64));
         self.run(async move {
-            let beyond = match last {
-                None => Condition::all().add(NextAttemptAtMs.gt(after.as_ms())),
-                Some(last) => Condition::any()
-                    .add(NextAttemptAtMs.gt(after.as_ms()))
-                    .add(Condition::all().add(NextAttemptAtMs.eq(after.as_ms())).add(Id.gt(last))),
-            };
-            let rows: Vec<(i64, String, String)> = pending()
-                .select_only()
-                .columns([NextAttemptAtMs, Id, Endpoint])
-                // Where the index begins; `beyond` alone would be a filter over all that is overdue.
-                .filter(NextAttemptAtMs.gte(after.as_ms()))
-                .filter(beyond)
-                .filter(NextAttemptAtMs.lte(until.as_ms()))
-                .filter(in_shards(shards))
-                .order_by(NextAttemptAtMs, Order::Asc)
-                .order_by(Id, Order::Asc)
-                .limit(limit as u64)
-                .into_tuple()
-                .all(&db)
-                .await?;
+            let rows: Vec<(i64, String, String)> = upcoming.into_tuple().all(&db).await?;
             let due = rows.into_iter().map(|(at, id, endpoint)| Due {
                 at: Timestamp::from_ms(at),
                 id: DeliveryId::from_row(id),
@@ -209,28 +170,10 @@ impl Upkeep for SqlStore {
     }
 
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize> {
-        use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
         let (db, herald) = (self.writer(), self.herald.clone());
         self.run_long(async move {
             let tx = db.begin().await?;
-            let disabled = Query::select()
-                .column(endpoint::Column::Id)
-                .from(endpoint::Entity)
-                .and_where(Expr::col(endpoint::Column::Enabled).eq(false))
-                .to_owned();
-            // A late schedule of an enabled endpoint is let be for a day; without this condition
-            // such rows would fill every batch.
-            let may_be_over = Condition::any()
-                .add(StatusColumn.eq(Status::Failed.as_str()))
-                .add(EndpointId.in_subquery(disabled))
-                .add(PayloadExpiresAtMs.lte(now.minus(OVERDUE_GRACE).as_ms()));
-            let candidates = delivery::Entity::find()
-                .filter(StatusColumn.is_in([Status::Pending.as_str(), Status::Failed.as_str()]))
-                .filter(PayloadExpiresAtMs.lte(now.as_ms()))
-                .filter(may_be_over)
-                .order_by(PayloadExpiresAtMs, Order::Asc)
-                .order_by(Id, Order::Asc)
-                .limit(limit as u64);
+            let candidates = expired(now).limit(limit as u64);
             let candidates = locked(candidates, &tx, Busy::PassOver).await?;
             let mut news = News::default();
             let facts = endpoint_facts(&tx, &candidates).await?;
@@ -373,12 +316,102 @@ fn in_shards(shards: Shards) -> Condition {
     ))
 }
 
+/// Finds endpoints that have something due. Hops from endpoint to endpoint through the index of what is pending, in its
+/// order: the cost is that of the endpoints that have something pending, however much that is.
+pub(super) fn endpoints_due_statement(
+    backend: DbBackend,
+    now: Timestamp,
+    after: Option<&EndpointId>,
+    limit: usize,
+) -> Statement {
+    let next = |after| {
+        format!(
+            "SELECT (SELECT endpoint_id FROM deliveries
+                WHERE status = 'pending' AND endpoint_id > {after}
+                ORDER BY endpoint_id, next_attempt_at_ms LIMIT 1)"
+        )
+    };
+    let sql = format!(
+        "WITH RECURSIVE waiting (endpoint_id) AS (
+            {}
+            UNION ALL
+            {} FROM waiting WHERE waiting.endpoint_id IS NOT NULL
+        )
+        SELECT endpoints.id FROM waiting
+        JOIN endpoints ON endpoints.id = waiting.endpoint_id
+        WHERE endpoints.enabled AND (
+            SELECT next_attempt_at_ms FROM deliveries
+            WHERE status = 'pending' AND endpoint_id = waiting.endpoint_id
+            ORDER BY endpoint_id, next_attempt_at_ms LIMIT 1) <= $2
+        ORDER BY endpoints.id LIMIT $3",
+        next("$1"),
+        next("waiting.endpoint_id")
+    );
+    let after = after.map(ToString::to_string).unwrap_or_default();
+    let values = [after.into(), now.as_ms().into(), (limit as i64).into()];
+    Statement::from_sql_and_values(backend, sql, values)
+}
+
+/// What falls due until an instant, beyond the last that was read.
+pub(super) fn upcoming(
+    shards: Shards,
+    after: (Timestamp, Option<&DeliveryId>),
+    until: Timestamp,
+) -> Select<delivery::Entity> {
+    use delivery::Column::{EndpointId, Id, NextAttemptAtMs};
+    let (after, last) = (after.0.as_ms(), after.1);
+    let beyond = match last {
+        None => Condition::all().add(NextAttemptAtMs.gt(after)),
+        Some(last) => Condition::any()
+            .add(NextAttemptAtMs.gt(after))
+            .add(Condition::all().add(NextAttemptAtMs.eq(after)).add(Id.gt(last.as_str()))),
+    };
+    pending()
+        .select_only()
+        .columns([NextAttemptAtMs, Id, EndpointId])
+        // Where the index begins; `beyond` alone would be a filter over all that is overdue.
+        .filter(NextAttemptAtMs.gte(after))
+        .filter(beyond)
+        .filter(NextAttemptAtMs.lte(until.as_ms()))
+        .filter(in_shards(shards))
+        .order_by(NextAttemptAtMs, Order::Asc)
+        .order_by(Id, Order::Asc)
+}
+
 fn pending() -> Select<delivery::Entity> {
     delivery::Entity::find().filter(delivery::Column::Status.eq(Status::Pending.as_str()))
 }
 
+/// Deliveries that keep a payload beyond its time.
+pub(super) fn expired(now: Timestamp) -> Select<delivery::Entity> {
+    use delivery::Column::{EndpointId, Id, PayloadExpiresAtMs, Status as StatusColumn};
+    let disabled = Query::select()
+        .column(endpoint::Column::Id)
+        .from(endpoint::Entity)
+        .and_where(Expr::col(endpoint::Column::Enabled).eq(false))
+        .to_owned();
+    // A late schedule of an enabled endpoint is let be for a day; without this condition such rows would fill every
+    // batch.
+    let may_be_over = Condition::any()
+        .add(StatusColumn.eq(Status::Failed.as_str()))
+        .add(EndpointId.in_subquery(disabled))
+        .add(PayloadExpiresAtMs.lte(now.minus(OVERDUE_GRACE).as_ms()));
+    // As the index has it, in its own words: SQLite does not see that a list of parameters is the same.
+    let open = format!(
+        "deliveries.status IN ('{}', '{}')",
+        Status::Pending.as_str(),
+        Status::Failed.as_str()
+    );
+    delivery::Entity::find()
+        .filter(Expr::cust(open))
+        .filter(PayloadExpiresAtMs.lte(now.as_ms()))
+        .filter(may_be_over)
+        .order_by(PayloadExpiresAtMs, Order::Asc)
+        .order_by(Id, Order::Asc)
+}
+
 /// Deliveries in flight by those that `which` names.
-fn claimed(which: Claims) -> Select<delivery::Entity> {
+pub(super) fn claimed(which: Claims) -> Select<delivery::Entity> {
     use delivery::Column::{ClaimExpiresAtMs, ClaimToken as Token, Status as StatusColumn};
     let open = delivery::Entity::find().filter(StatusColumn.eq(Status::Delivering.as_str()));
     let lowest = 1_i64 << ClaimToken::RANDOM_BITS;

@@ -21,7 +21,7 @@ use sea_orm::sea_query::{
     Expr, ExprTrait as _, OnConflict, Query, SelectStatement, SimpleExpr, UnionType,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
     IntoActiveModel, Order, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
@@ -100,26 +100,9 @@ impl Withdrawals for SqlStore {
     }
 
     async fn owed(&self, only: Option<&PrivacyRequestId>, limit: usize) -> Result<Vec<Owed>> {
-        use verification_session::Column::{
-            OrganizationId, PrivacyRequestId, State, WithdrawnAtMs,
-        };
-        let (db, only) = (self.readers(), only.map(ToString::to_string));
+        let (db, found) = (self.readers(), owing(only).limit(limit as u64));
         self.run(async move {
-            // What is frozen takes no event; it must not stand in the way of the others.
-            let mut served = Query::select();
-            served
-                .column(organization::Column::Id)
-                .from(organization::Entity)
-                .and_where(organization::Column::FrozenAtMs.is_null())
-                .and_where(organization::Column::DeletedAtMs.is_null());
-            let mut found = verification_session::Entity::find()
-                .filter(State.eq(WithdrawalState::Replacing.as_str()))
-                .filter(OrganizationId.in_subquery(served));
-            if let Some(only) = only {
-                found = found.filter(PrivacyRequestId.eq(only));
-            }
-            let found =
-                found.order_by(WithdrawnAtMs, Order::Asc).limit(limit as u64).all(&db).await?;
+            let found = found.all(&db).await?;
             let mut owed = Vec::with_capacity(found.len());
             for row in found {
                 let terminal = match &row.terminal_event_id {
@@ -156,6 +139,36 @@ impl Withdrawals for SqlStore {
             Ok(())
         })
         .await
+    }
+}
+
+/// The withdrawn sessions that are owed a replacing event, or only the one of a request. What is frozen takes no event; it
+/// must not stand in the way of the others.
+pub(super) fn owing(only: Option<&PrivacyRequestId>) -> Select<verification_session::Entity> {
+    use verification_session::Column::{
+        OrganizationId, PrivacyRequestId as Request, State, WithdrawnAtMs,
+    };
+    // Asked of each that is found: a list of those that are served would be where to look for sessions, all of them.
+    let refused = Query::select()
+        .expr(Expr::value(1))
+        .from(organization::Entity)
+        .and_where(
+            Expr::col((organization::Entity, organization::Column::Id))
+                .equals((verification_session::Entity, OrganizationId)),
+        )
+        .cond_where(
+            Condition::any()
+                .add(organization::Column::FrozenAtMs.is_not_null())
+                .add(organization::Column::DeletedAtMs.is_not_null()),
+        )
+        .to_owned();
+    let owing = verification_session::Entity::find()
+        .filter(State.eq(WithdrawalState::Replacing.as_str()))
+        .filter(Expr::exists(refused).not())
+        .order_by(WithdrawnAtMs, Order::Asc);
+    match only {
+        None => owing,
+        Some(only) => owing.filter(Request.eq(only.to_string())),
     }
 }
 
