@@ -19,8 +19,6 @@ use crate::metrics;
 const SUSPECTS: usize = 4;
 /// Rows of one transaction.
 const BATCH: usize = 500;
-/// Events of one, each of which is gone from many places of many indexes.
-const HISTORY_BATCH: usize = 100;
 /// How often lapsed claims are ended.
 const CLAIMS_EVERY: Duration = Duration::from_secs(5);
 /// How often expired payloads are scrubbed.
@@ -132,13 +130,13 @@ impl Actor for Janitor {
             tools.store.forget_previous_secrets(tools.clock.now(), BATCH).await
         };
         self.every((SWEEP_EVERY, BATCH), "previous secrets", Turn::OfOne, forget, context);
-        let history = self.history;
+        let (history, batch) = (self.history, self.tools.store.history_batch());
         let purge = move |tools: Tools| async move {
             let now = tools.clock.now();
             let keyed_before = now.minus(history.max(KEYED_AT_LEAST));
-            tools.store.purge(now.minus(history), keyed_before, HISTORY_BATCH).await
+            tools.store.purge(now.minus(history), keyed_before, batch).await
         };
-        self.every((PURGE_EVERY, HISTORY_BATCH), "old history", Turn::OfOne, purge, context);
+        self.every((PURGE_EVERY, batch), "old history", Turn::OfOne, purge, context);
         let audit = |tools: Tools| async move {
             tools.store.purge_audit(tools.clock.now().minus(SESSION_AUDIT), BATCH).await
         };

@@ -5,13 +5,15 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hookseal_core::error::{Error, Result};
 use tokio::sync::mpsc;
 
 /// Lines of a log that are shown when its process ended.
 const TAIL_LINES: usize = 12;
+/// How often one looks whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A process of the bench; killed when dropped.
 pub(super) struct Child {
@@ -69,6 +71,22 @@ impl Child {
     pub(super) fn kill(&mut self) -> Result<()> {
         let killed = self.process.kill().and_then(|()| self.process.wait());
         killed.map(drop).map_err(|error| Error::unavailable(self.what, error))
+    }
+
+    /// Asks it by SIGTERM to end, and waits until it has.
+    pub(super) async fn end(&mut self, within: Duration) -> Result<()> {
+        let fault = |error: std::io::Error| Error::unavailable(self.what, error);
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let term = rustix::process::Signal::TERM;
+        rustix::process::kill_process(pid, term).map_err(|errno| fault(errno.into()))?;
+        let deadline = Instant::now() + within;
+        while self.process.try_wait().map_err(fault)?.is_none() {
+            if Instant::now() > deadline {
+                return Err(self.fault("it does not end"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Hands it a line.

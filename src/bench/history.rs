@@ -54,7 +54,7 @@ pub(super) async fn play(
     let began = Timestamp::from_ms(wall_seconds() * 1000).minus(AGO);
     let (started, connection) = (Instant::now(), database.connect().await?);
     let made = {
-        field.daemon.kill()?;
+        field.daemon.end().await?;
         let (label, progress) = (&field.label, &mut field.progress);
         let shown = |made| progress.show(&format!("{label}: {made} of {rows} in the past"));
         past::fill(&connection, &field.organizations, rows, (began, SPAN), shown).await
@@ -65,7 +65,8 @@ pub(super) async fn play(
     let filled = field.play(filled, None).await?;
     let calm = field.play(calm, Some(&filled)).await?;
     field.daemon.set(SETTING, SHORT.to_owned());
-    field.crash().await?;
+    field.daemon.end().await?;
+    field.start_again().await?;
     let at_work = Instant::now();
     let cleaned = field.play(cleaned, Some(&filled)).await?;
     let removed = rows - past::count(&connection, began.plus(SPAN)).await?;

@@ -93,7 +93,7 @@ impl Field<'_> {
         self.start_again().await.map(|_| killed.elapsed())
     }
 
-    /// Starts the daemon that was killed; answers how long that took.
+    /// Starts the daemon that has ended; answers how long that took.
     pub(super) async fn start_again(&mut self) -> Result<Duration> {
         let ready = self.daemon.start_again().await?;
         self.meters.daemon = self.daemon.child.id();

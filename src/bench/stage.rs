@@ -17,6 +17,7 @@ use super::usage::Memory;
 use crate::demo::client::{Client, text};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const DAEMON: &str = "the daemon";
 const COMMAND: &str = "bench-daemon";
 /// Below those that Linux gives to connections.
@@ -74,6 +75,12 @@ impl Daemon {
     pub(super) fn kill(&mut self) -> Result<()> {
         self.peak_bytes = self.peak_bytes();
         self.child.kill()
+    }
+
+    /// Ends it as an operator would.
+    pub(super) async fn end(&mut self) -> Result<()> {
+        self.peak_bytes = self.peak_bytes();
+        self.child.end(ENDS_WITHIN).await
     }
 
     /// Starts it again on the same data and port, and answers how long it was not ready.

@@ -14,18 +14,21 @@ use hookseal_core::time::Timestamp;
 use hookseal_entity::{audit_log, delivery, endpoint, event, node};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, JoinType,
-    Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RelationTrait as _, Select,
-    Statement,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, Order,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
 };
 
 use super::deletion::remove_old_sessions;
 use super::ledger::purge::Past;
-use super::ledger::sessions;
 use super::news::News;
 use super::transition::{Busy, locked, write};
 use super::withdrawal::on_revoked_attempts_ended;
 use super::{Failure, SqlStore, broken_row};
+
+/// Events that are removed at once: on a SQLite few, since whoever writes waits for it, …
+const HISTORY_BATCH_EMBEDDED: usize = 100;
+/// … and elsewhere so many that ways there and back do not count.
+const HISTORY_BATCH: usize = 500;
 
 #[async_trait]
 impl Upkeep for SqlStore {
@@ -198,6 +201,13 @@ impl Upkeep for SqlStore {
         .await
     }
 
+    fn history_batch(&self) -> usize {
+        match self.connections.embedded() {
+            Some(_) => HISTORY_BATCH_EMBEDDED,
+            None => HISTORY_BATCH,
+        }
+    }
+
     async fn purge(
         &self,
         before: Timestamp,
@@ -240,23 +250,8 @@ impl Upkeep for SqlStore {
             if events.is_empty() {
                 return remove_old_sessions(&writer, keyed_before, limit).await;
             }
-            // A payload that is gone never returns, and no event gets another delivery, so that what is read outside
-            // still holds.
-            let deliveries = delivery::Entity::find()
-                .select_only()
-                .column(delivery::Column::Id)
-                .join(JoinType::InnerJoin, delivery::Relation::Event.def())
-                .filter(Id.is_in(events.iter().map(|event| event.id.as_str())))
-                .into_tuple()
-                .all(&readers)
-                .await?;
-            // A session's row tells that it ended for as long as an idempotency key stands.
-            let is_old = |event: &&event::Model| event.created_at_ms < keyed_before.as_ms();
-            let (old, young): (Vec<_>, Vec<_>) = events.iter().partition(is_old);
-            let sessions = old.into_iter().filter_map(sessions::of).collect();
-            let young_sessions = young.into_iter().filter_map(sessions::of).collect();
             let removed = events.len();
-            Past { events, deliveries, sessions, young_sessions }.remove(connections).await?;
+            Past::of(events, keyed_before, &readers).await?.remove(connections).await?;
             // Full rounds follow each other at once; old sessions wait for one that is not.
             if removed < limit {
                 return Ok(removed.max(remove_old_sessions(&writer, keyed_before, limit).await?));

@@ -84,6 +84,8 @@ pub trait Upkeep: Send + Sync {
     async fn forget_previous_secrets(&self, now: Timestamp, limit: usize) -> Result<usize>;
     /// Scrubs payloads whose time is over; answers how many were looked at.
     async fn sweep(&self, now: Timestamp, limit: usize) -> Result<usize>;
+    /// How many events are best removed at once, each of which is gone from many places of many indexes.
+    fn history_batch(&self) -> usize;
     /// Removes events accepted before `before` that hold no payload any more, with all that belongs to them; one with
     /// an idempotency key stays until `keyed_before`, and so does what tells that a session ended. Answers how many,
     /// `limit` where there may be more.

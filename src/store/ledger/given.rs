@@ -57,12 +57,12 @@ impl<'a> Given<'a> {
     /// Runs `sql`, which finds the rows in `given`; answers what it answers.
     pub(super) async fn query(
         self,
-        tx: &DatabaseTransaction,
+        db: &impl ConnectionTrait,
         sql: &str,
     ) -> Result<Vec<QueryResult>, DbErr> {
-        let (mut answers, backend) = (Vec::new(), tx.get_database_backend());
+        let (mut answers, backend) = (Vec::new(), db.get_database_backend());
         for given in self.split(backend) {
-            answers.append(&mut tx.query_all_raw(given.statement(backend, sql)).await?);
+            answers.append(&mut db.query_all_raw(given.statement(backend, sql)).await?);
         }
         Ok(answers)
     }

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 
 use hookseal_core::error::Error;
+use hookseal_core::time::Timestamp;
 use hookseal_entity::event;
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
@@ -18,16 +19,38 @@ use crate::store::{Connections, Failure};
 
 /// Events that are over, with all that goes with them.
 pub(in crate::store) struct Past {
-    pub(in crate::store) events: Vec<event::Model>,
+    events: Vec<event::Model>,
     /// Ids of their deliveries.
-    pub(in crate::store) deliveries: Vec<String>,
+    deliveries: Vec<String>,
     /// Sessions that may go with their last event …
-    pub(in crate::store) sessions: BTreeSet<Key>,
+    sessions: BTreeSet<Key>,
     /// … and those that may only where nothing ended them, which there would be to tell.
-    pub(in crate::store) young_sessions: BTreeSet<Key>,
+    young_sessions: BTreeSet<Key>,
 }
 
 impl Past {
+    /// What goes with `events`. A session's row tells that it ended for as long as an idempotency key stands: where the
+    /// event is older than `keyed_before`. Nobody has to be kept off: a payload that is gone never returns, and no event
+    /// gets another delivery.
+    pub(in crate::store) async fn of(
+        events: Vec<event::Model>,
+        keyed_before: Timestamp,
+        db: &DatabaseConnection,
+    ) -> Result<Self, DbErr> {
+        let rows =
+            events.iter().map(|event| [(&*event.organization_id).into(), (&*event.id).into()]);
+        let sql = "SELECT deliveries.id FROM given JOIN deliveries \
+            ON deliveries.organization_id = given.o AND deliveries.event_id = given.e";
+        let found = Given::of([("o", Text), ("e", Text)], rows).query(db, sql).await?;
+        let deliveries =
+            found.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+        let is_old = |event: &&event::Model| event.created_at_ms < keyed_before.as_ms();
+        let (old, young): (Vec<_>, Vec<_>) = events.iter().partition(is_old);
+        let sessions = old.into_iter().filter_map(sessions::of).collect();
+        let young_sessions = young.into_iter().filter_map(sessions::of).collect();
+        Ok(Self { events, deliveries, sessions, young_sessions })
+    }
+
     /// Removes its rows, the sessions last: what stays of them depends on the events that are left.
     pub(in crate::store) async fn remove(self, connections: Connections) -> Result<(), Failure> {
         if connections.embedded().is_some() {
