@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use hookseal_core::error::Result;
 use hookseal_core::limits::TALLIES_KEPT;
-use hookseal_core::ports::{Blame, Claims, Released};
+use hookseal_core::ports::{Blame, Claims, Released, Store};
 use hookseal_core::shard::{NodeNumber, Shard};
 
 use super::Tools;
@@ -170,16 +170,20 @@ pub async fn release_of_the_ended(tools: &Tools, switchboard: &Switchboard) -> R
     if tools.ownership.number() == NodeNumber::SOLE {
         return Ok(0);
     }
-    match tools.store.open_claims(Claims::OfTheEnded).await? {
-        0 => Ok(0),
-        open => release(tools, switchboard, Claims::OfTheEnded, blame(open)).await,
+    match blame(&*tools.store, Claims::OfTheEnded).await? {
+        None => Ok(0),
+        Some(blame) => release(tools, switchboard, Claims::OfTheEnded, blame).await,
     }
 }
 
-/// Who is to blame for the end of a process that held so many claims. A few that were in flight when it died may have
-/// killed it; of many, none is suspect.
-pub fn blame(open: usize) -> Blame {
-    if open <= SUSPECTS { Blame::Delivery } else { Blame::Nobody }
+/// Who is to blame for the end of a process that held these claims; none when there are none. A few that were in flight
+/// when it died may have killed it; of many, none is suspect.
+pub async fn blame(store: &dyn Store, which: Claims) -> Result<Option<Blame>> {
+    Ok(match store.open_claims(which, SUSPECTS + 1).await? {
+        0 => None,
+        1..=SUSPECTS => Some(Blame::Delivery),
+        _ => Some(Blame::Nobody),
+    })
 }
 
 async fn release(

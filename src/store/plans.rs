@@ -252,13 +252,15 @@ fn is_found_by(plan: &str, table: &str, index: &str) -> bool {
 async fn what_is_looked_for_has_an_index_of_its_own(connections: &Connections) {
     let (backend, now) = (connections.writer().get_database_backend(), Timestamp::from_ms(50));
     let limited = |query: Select<_>| query.limit(PAGE).build(backend);
-    let lapsed = claimed(Claims::LapsedOf(NodeNumber::SOLE, now));
+    let claims = |which| limited(claimed(which));
     let upcoming = upcoming(Shards::ALL, (now, None), Timestamp::from_ms(90));
     let sessions = |query: Select<verification_session::Entity>| query.limit(PAGE).build(backend);
     let (deliveries, of_sessions) = ("deliveries", "verification_sessions");
     let mut bad = Vec::new();
     for (table, index, statement) in [
-        (deliveries, "deliveries_claimed", limited(lapsed)),
+        (deliveries, "deliveries_claimed", claims(Claims::All)),
+        (deliveries, "deliveries_claimed", claims(Claims::OfTheEnded)),
+        (deliveries, "deliveries_claimed", claims(Claims::LapsedOf(NodeNumber::SOLE, now))),
         (deliveries, "deliveries_expiring", limited(expired(now))),
         (deliveries, "deliveries_upcoming", limited(upcoming)),
         (deliveries, "deliveries_due", endpoints_due_statement(backend, now, None, 11)),

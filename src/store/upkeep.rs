@@ -15,7 +15,7 @@ use hookseal_entity::{audit_log, delivery, endpoint, event, node};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+    QueryFilter, QueryOrder, QuerySelect, Select, Statement,
 };
 
 use super::deletion::remove_old_sessions;
@@ -102,14 +102,10 @@ impl Upkeep for SqlStore {
         limit: usize,
         blame: Blame,
     ) -> Result<Released> {
-        use delivery::Column::{ClaimExpiresAtMs, Id};
         let (db, dispatch, herald) = (self.writer(), self.dispatch.clone(), self.herald.clone());
         self.run_long(async move {
             let tx = db.begin().await?;
-            let lapsed = claimed(which)
-                .order_by(ClaimExpiresAtMs, Order::Asc)
-                .order_by(Id, Order::Asc)
-                .limit(limit as u64);
+            let lapsed = claimed(which).limit(limit as u64);
             let lapsed = locked(lapsed, &tx, Busy::PassOver).await?;
             let (mut news, mut due) = (News::default(), Vec::new());
             let retentions = endpoint_facts(&tx, &lapsed).await?;
@@ -139,11 +135,11 @@ impl Upkeep for SqlStore {
         .await
     }
 
-    async fn open_claims(&self, which: Claims) -> Result<usize> {
-        let db = self.readers();
+    async fn open_claims(&self, which: Claims, most: usize) -> Result<usize> {
+        let (db, open) = (self.readers(), claimed(which).limit(most as u64));
         self.run(async move {
-            let open = claimed(which).count(&db).await?;
-            Ok(usize::try_from(open).unwrap_or(usize::MAX))
+            let ids = open.select_only().column(delivery::Column::Id).into_tuple::<String>();
+            Ok(ids.all(&db).await?.len())
         })
         .await
     }
@@ -405,10 +401,14 @@ pub(super) fn expired(now: Timestamp) -> Select<delivery::Entity> {
         .order_by(Id, Order::Asc)
 }
 
-/// Deliveries in flight by those that `which` names.
+/// Deliveries in flight by those that `which` names, in the order of the index: a PostgreSQL that goes through it for no
+/// more than there are takes what is over out of it, and looks at that once.
 pub(super) fn claimed(which: Claims) -> Select<delivery::Entity> {
-    use delivery::Column::{ClaimExpiresAtMs, ClaimToken as Token, Status as StatusColumn};
-    let open = delivery::Entity::find().filter(StatusColumn.eq(Status::Delivering.as_str()));
+    use delivery::Column::{ClaimExpiresAtMs, ClaimToken as Token, Id, Status as StatusColumn};
+    let open = delivery::Entity::find()
+        .filter(StatusColumn.eq(Status::Delivering.as_str()))
+        .order_by(ClaimExpiresAtMs, Order::Asc)
+        .order_by(Id, Order::Asc);
     let lowest = 1_i64 << ClaimToken::RANDOM_BITS;
     let node = || Expr::col((delivery::Entity, Token)).div(lowest);
     match which {

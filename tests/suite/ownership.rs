@@ -223,7 +223,7 @@ async fn a_node_out_of_sight_loses_all_and_writes_nothing() {
     // What he had claimed is due again at once, and the heir's is his own.
     let theirs =
         claimed(&shared.bench, &waiting, ClaimToken::mint(heir, 1)).await.expect("now his");
-    let open = |which| shared.bench.store.open_claims(which);
+    let open = |which| shared.bench.store.open_claims(which, 10);
     assert_eq!((open(Claims::OfTheEnded).await.unwrap(), open(Claims::All).await.unwrap()), (1, 2));
     let released =
         shared.bench.store.release(Claims::OfTheEnded, T0, 10, Blame::Nobody).await.unwrap();

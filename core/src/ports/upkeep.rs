@@ -63,8 +63,8 @@ pub trait Upkeep: Send + Sync {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>>;
-    /// How many deliveries are claimed by those that `which` names.
-    async fn open_claims(&self, which: Claims) -> Result<usize>;
+    /// How many deliveries are claimed by those that `which` names; no more than `most` are counted.
+    async fn open_claims(&self, which: Claims, most: usize) -> Result<usize>;
     /// Ends claims of those that `which` names.
     async fn release(
         &self,
