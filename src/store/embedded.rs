@@ -114,12 +114,20 @@ impl Drop for Transaction<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use sea_orm::ConnectionTrait as _;
 
     use super::Connection;
     use crate::store::Connections;
+
+    async fn with_a_table(directory: &Path) -> Connections {
+        let connections = Connections::connect(None, directory).await.expect("a database");
+        let made = connections.writer().execute_unprepared("CREATE TABLE a (k)").await;
+        made.expect("it is made");
+        connections
+    }
 
     fn count(tx: &Connection) -> rusqlite::Result<i64> {
         tx.query_row("SELECT count(*) FROM a", [], |row| row.get(0))
@@ -128,9 +136,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_committed_is_gone_and_whoever_else_writes_waits() {
         let directory = tempfile::tempdir().expect("a directory");
-        let connections = Connections::connect(None, directory.path()).await.expect("a database");
+        let connections = with_a_table(directory.path()).await;
         let (writer, embedded) = (connections.writer(), connections.embedded().expect("a SQLite"));
-        writer.execute_unprepared("CREATE TABLE a (k)").await.expect("it is made");
         let begin = async || embedded.begin().await.ok().expect("it begins");
         let insert = "INSERT INTO a VALUES (1)";
 
@@ -156,9 +163,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_is_undone_before_others_write_and_what_is_closed_is_never_written() {
         let directory = tempfile::tempdir().expect("a directory");
-        let connections = Connections::connect(None, directory.path()).await.expect("a database");
+        let connections = with_a_table(directory.path()).await;
         let (writer, embedded) = (connections.writer(), connections.embedded().expect("a SQLite"));
-        writer.execute_unprepared("CREATE TABLE a (k)").await.expect("it is made");
         for _ in 0..20 {
             let dropped = writer.begin().await.expect("it begins");
             dropped.execute_unprepared("INSERT INTO a VALUES (1)").await.expect("it is written");
@@ -179,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn a_log_that_is_written_back_begins_anew() {
         let directory = tempfile::tempdir().expect("a directory");
-        let connections = Connections::connect(None, directory.path()).await.expect("a database");
+        let connections = with_a_table(directory.path()).await;
         let embedded = connections.embedded().expect("a SQLite");
         let insert = async |rows: usize| {
             for _ in 0..rows {
@@ -193,7 +199,6 @@ mod tests {
             tx.execute_batch("ROLLBACK").expect("it ends");
             tx.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(1))
         };
-        connections.writer().execute_unprepared("CREATE TABLE a (k)").await.expect("it is made");
         insert(100).await;
         connections.write_back().await;
         insert(1).await;
