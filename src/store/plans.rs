@@ -8,7 +8,7 @@ use hookseal_core::ports::{AuditFilter, Claims, DeliveryFilter, EndpointFilter, 
 use hookseal_core::shard::{NodeNumber, Shards};
 use hookseal_core::statistics::Scope;
 use hookseal_core::time::Timestamp;
-use hookseal_entity::{audit_log, delivery, endpoint, event, verification_session};
+use hookseal_entity::{audit_log, delivery, endpoint, event};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, Database, DbBackend, EntityTrait, QueryFilter, QuerySelect,
     QueryTrait, Select, Statement,
@@ -251,23 +251,21 @@ fn is_found_by(plan: &str, table: &str, index: &str) -> bool {
 
 async fn what_is_looked_for_has_an_index_of_its_own(connections: &Connections) {
     let (backend, now) = (connections.writer().get_database_backend(), Timestamp::from_ms(50));
-    let limited = |query: Select<_>| query.limit(PAGE).build(backend);
-    let claims = |which| limited(claimed(which));
+    let lapsed = Claims::LapsedOf(NodeNumber::SOLE, now);
     let upcoming = upcoming(Shards::ALL, (now, None), Timestamp::from_ms(90));
-    let sessions = |query: Select<verification_session::Entity>| query.limit(PAGE).build(backend);
-    let (deliveries, of_sessions) = ("deliveries", "verification_sessions");
+    let due = endpoints_due_statement(backend, now, None, 11);
+    let (deliveries, sessions) = ("deliveries", "verification_sessions");
     let mut bad = Vec::new();
-    for (table, index, statement) in [
-        (deliveries, "deliveries_claimed", claims(Claims::All)),
-        (deliveries, "deliveries_claimed", claims(Claims::OfTheEnded)),
-        (deliveries, "deliveries_claimed", claims(Claims::LapsedOf(NodeNumber::SOLE, now))),
-        (deliveries, "deliveries_expiring", limited(expired(now))),
-        (deliveries, "deliveries_upcoming", limited(upcoming)),
-        (deliveries, "deliveries_due", endpoints_due_statement(backend, now, None, 11)),
-        (of_sessions, "verification_sessions_owed", sessions(owing(None))),
-        (of_sessions, "verification_sessions_outliving", sessions(outliving(now))),
+    for (table, index, plan) in [
+        (deliveries, "deliveries_claimed", plan(connections, claimed(Claims::All)).await),
+        (deliveries, "deliveries_claimed", plan(connections, claimed(Claims::OfTheEnded)).await),
+        (deliveries, "deliveries_claimed", plan(connections, claimed(lapsed)).await),
+        (deliveries, "deliveries_expiring", plan(connections, expired(now)).await),
+        (deliveries, "deliveries_upcoming", plan(connections, upcoming).await),
+        (deliveries, "deliveries_due", explain(connections, due).await),
+        (sessions, "verification_sessions_owed", plan(connections, owing(None)).await),
+        (sessions, "verification_sessions_outliving", plan(connections, outliving(now)).await),
     ] {
-        let plan = explain(connections, statement).await;
         if !is_found_by(&plan, table, index) {
             bad.push(format!("{index}:\n{plan}"));
         }

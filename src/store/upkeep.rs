@@ -401,8 +401,8 @@ pub(super) fn expired(now: Timestamp) -> Select<delivery::Entity> {
         .order_by(Id, Order::Asc)
 }
 
-/// Deliveries in flight by those that `which` names, in the order of the index: a PostgreSQL that goes through it for no
-/// more than there are takes what is over out of it, and looks at that once.
+/// Deliveries in flight by those that `which` names, in the order of the index, so that a few are found without the
+/// others.
 pub(super) fn claimed(which: Claims) -> Select<delivery::Entity> {
     use delivery::Column::{ClaimExpiresAtMs, ClaimToken as Token, Id, Status as StatusColumn};
     let open = delivery::Entity::find()
