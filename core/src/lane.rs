@@ -11,6 +11,7 @@
 //! whose receiver hangs claims nothing ahead.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use crate::breaker::{Allowance, Breaker};
@@ -18,12 +19,16 @@ use crate::flow::Flow;
 use crate::id::DeliveryId;
 use crate::limits::{LANE_QUEUE, WINDOW};
 use crate::pace::Pace;
+use crate::ports::Due;
+use crate::recent::Recent;
 use crate::time::Timestamp;
 
 /// The queue is refilled from the rows once it is this short.
 const REFILL_BELOW: usize = LANE_QUEUE / 4;
 /// Most deliveries of one claim.
 const CLAIM_BATCH: usize = 256;
+/// Those told of when the queue was full that are remembered.
+const REFUSED_KEPT: usize = 4 * LANE_QUEUE;
 /// How soon to look again for lent places that came back unused.
 const LENT_PLACES_RETURN: Duration = Duration::from_millis(50);
 
@@ -34,10 +39,10 @@ pub enum Step {
     Claim(Vec<DeliveryId>),
     /// Start the attempts of these, then report `on_landed` and `on_settled`, or `on_abandoned`, for each.
     Start(Vec<DeliveryId>),
-    /// Give the claims of these back, then report `on_more_in_rows`; the lane has forgotten them.
+    /// Give the claims of these back, then report `on_due` for each; the lane has forgotten them.
     HandBack(Vec<DeliveryId>),
-    /// Read at most so many due deliveries from the rows, then report `on_refilled`.
-    Refill(usize),
+    /// Read as many due deliveries from the rows as the queue holds, longest due first, then report `on_refilled`.
+    Refill,
     /// Nothing before this instant, unless something happens.
     Wait(Timestamp),
     /// Nothing until something happens.
@@ -53,11 +58,14 @@ pub struct LaneSettings {
     pub rate_limit_per_second: Option<u32>,
     /// Whether anything may be sent at all.
     pub enabled: bool,
+    /// What fell due in the rows so lately is left there, unless it was told of here: another may have committed it just
+    /// now, and who watches is to hear of it from him first.
+    pub lull: Duration,
 }
 
 impl Default for LaneSettings {
     fn default() -> Self {
-        Self { window: WINDOW, rate_limit_per_second: None, enabled: true }
+        Self { window: WINDOW, rate_limit_per_second: None, enabled: true, lull: Duration::ZERO }
     }
 }
 
@@ -79,6 +87,10 @@ pub struct Lane {
     /// The rows may hold due deliveries that are not here.
     more_in_rows: bool,
     refilling: bool,
+    /// Hashes of those told of when the queue was full; kept if there is a lull.
+    refused: Recent<u64, ()>,
+    /// The rows hold what the lull keeps there; by then it is over.
+    look_again_at: Option<Timestamp>,
     /// What is claimed holds as much memory as it may: nothing more until an attempt ends.
     full: bool,
     breaker: Breaker,
@@ -114,6 +126,8 @@ impl Lane {
             lent: 0,
             more_in_rows: false,
             refilling: false,
+            refused: Recent::new(REFUSED_KEPT),
+            look_again_at: None,
             full: false,
             breaker: Breaker::default(),
             flow: Flow::default(),
@@ -151,6 +165,9 @@ impl Lane {
         }
         if self.waiting.len() >= LANE_QUEUE || !self.settings.enabled {
             self.more_in_rows = true;
+            if !self.settings.lull.is_zero() {
+                self.refused.put(hash(&id), ());
+            }
             return false;
         }
         self.known.insert(id.clone());
@@ -163,13 +180,20 @@ impl Lane {
         self.more_in_rows = true;
     }
 
-    /// The rows were read; `more` tells that not all that is due was read.
-    pub fn on_refilled(&mut self, ids: Vec<DeliveryId>, more: bool) {
+    /// The rows were read at `now`.
+    pub fn on_refilled(&mut self, due: Vec<Due>, now: Timestamp) {
         self.refilling = false;
-        self.more_in_rows = more;
-        for id in ids {
-            self.on_due(id);
+        let more = due.len() >= LANE_QUEUE;
+        for Due { at, id, .. } in due {
+            let over_at = at.plus(self.settings.lull);
+            let mut told = || self.known.contains(&id) || self.refused.remove(&hash(&id)).is_some();
+            if over_at <= now || told() {
+                self.on_due(id);
+            } else {
+                self.look_again_at = Some(over_at);
+            }
         }
+        self.more_in_rows |= more && self.look_again_at.is_none();
     }
 
     /// The rows could not be read: they are asked again.
@@ -329,17 +353,20 @@ impl Lane {
             self.claiming += ids.len();
             return Step::Claim(ids);
         }
+        if self.look_again_at.is_some_and(|at| at <= now) {
+            self.look_again_at = None;
+            self.more_in_rows = true;
+        }
         if self.more_in_rows && !self.refilling && self.waiting.len() < REFILL_BELOW {
             self.refilling = true;
-            return Step::Refill(LANE_QUEUE);
+            // What is refused from here on may be in none of the rows that are read.
+            self.more_in_rows = false;
+            return Step::Refill;
         }
-        match paced_until {
-            Some(later) => Step::Wait(later),
-            None if self.lent > 0 && !self.waiting.is_empty() => {
-                Step::Wait(now.plus(LENT_PLACES_RETURN))
-            }
-            None => Step::Idle,
-        }
+        let lent_return =
+            (self.lent > 0 && !self.waiting.is_empty()).then(|| now.plus(LENT_PLACES_RETURN));
+        let until = paced_until.or(lent_return);
+        until.into_iter().chain(self.look_again_at).min().map_or(Step::Idle, Step::Wait)
     }
 
     /// Whether nothing is here and nothing is expected: its owner may go to sleep.
@@ -347,6 +374,7 @@ impl Lane {
         self.known.is_empty()
             && self.lent == 0
             && !self.refilling
+            && self.look_again_at.is_none()
             && (!self.more_in_rows || !self.settings.enabled)
             && !self.breaker.is_open(now)
     }
@@ -428,6 +456,10 @@ impl Lane {
     }
 }
 
+fn hash(id: &DeliveryId) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
+}
+
 enum Started {
     Some(Vec<DeliveryId>),
     NoneUntil(Timestamp),
@@ -436,9 +468,12 @@ enum Started {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::id::EndpointId;
 
     const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
 
@@ -546,7 +581,7 @@ mod tests {
         let now = NOW.plus(SECOND * 3600);
         assert_eq!(claimed(&mut lane, now).len(), 1);
         assert!(matches!(lane.next(now), Step::Start(_)));
-        assert_eq!(lane.next(now), Step::Refill(LANE_QUEUE));
+        assert_eq!(lane.next(now), Step::Refill);
         assert_eq!(lane.next(now), Step::Idle, "one refill at a time");
     }
 
@@ -562,7 +597,7 @@ mod tests {
         lane.on_due(id(2));
         assert!(lane.is_quiet(NOW), "what is due waits in the rows");
         lane.on_settings(LaneSettings::default(), NOW);
-        assert_eq!(lane.next(NOW), Step::Refill(LANE_QUEUE));
+        assert_eq!(lane.next(NOW), Step::Refill);
     }
 
     #[test]
@@ -586,7 +621,7 @@ mod tests {
     fn a_slow_rate_never_holds_a_claim_for_long() {
         for (rate, window, due) in [(1, 64, 200), (3, 64, 500), (10, 1024, 1000)] {
             let settings =
-                LaneSettings { window, rate_limit_per_second: Some(rate), enabled: true };
+                LaneSettings { window, rate_limit_per_second: Some(rate), ..Default::default() };
             let mut lane = Lane::new(settings, NOW);
             (0..due).for_each(|n| assert!(lane.on_due(id(n))));
             let mut claimed_at = std::collections::HashMap::new();
@@ -607,7 +642,7 @@ mod tests {
                             started += 1;
                         }
                     }
-                    Step::Refill(_) => lane.on_refilled(Vec::new(), false),
+                    Step::Refill => lane.on_refilled(Vec::new(), now),
                     Step::Wait(later) => now = later,
                     other => panic!("{rate}/s, {started} of {due}: {other:?}"),
                 }
@@ -704,6 +739,7 @@ mod tests {
         Full,
         Revoke,
         Due(usize),
+        DueInRows(usize),
         HandOver(usize),
         Settle(bool),
         Lend,
@@ -712,12 +748,66 @@ mod tests {
         Enable(bool),
     }
 
+    const LULL: Duration = SECOND;
+
+    fn row((id, at): (&DeliveryId, &Timestamp)) -> Due {
+        Due { at: *at, id: id.clone(), endpoint_id: EndpointId::from_row("whe_1".to_owned()) }
+    }
+
+    #[test]
+    fn what_another_may_not_have_told_of_yet_is_left_in_the_rows_for_a_while() {
+        let settings = LaneSettings { lull: LULL, ..Default::default() };
+        let mut lane = Lane::new(settings, NOW);
+        let rows = HashMap::from([
+            (id(1), NOW.minus(LULL)),
+            (id(2), NOW.minus(LULL / 2)),
+            (id(3), NOW.minus(LULL / 2)),
+        ]);
+        // There was no room for the third one.
+        lane.on_settings(LaneSettings { enabled: false, ..settings }, NOW);
+        assert!(!lane.on_due(id(3)));
+        lane.on_settings(settings, NOW);
+        assert_eq!(lane.next(NOW), Step::Refill);
+        lane.on_refilled(rows.iter().map(row).collect(), NOW);
+        let mut taken = claimed(&mut lane, NOW);
+        taken.sort();
+        assert_eq!(taken, [id(1), id(3)]);
+        assert!(matches!(lane.next(NOW), Step::Start(_)));
+        assert_eq!(lane.next(NOW), Step::Wait(NOW.plus(LULL / 2)));
+        let later = NOW.plus(LULL / 2);
+        assert_eq!(lane.next(later), Step::Refill);
+        lane.on_refilled(rows.iter().map(row).collect(), later);
+        assert_eq!(claimed(&mut lane, later), [id(2)]);
+    }
+
+    #[test]
+    fn a_page_of_what_is_left_for_a_while_is_not_read_again_at_once() {
+        let mut lane = Lane::new(LaneSettings { lull: LULL, ..Default::default() }, NOW);
+        lane.on_more_in_rows();
+        assert_eq!(lane.next(NOW), Step::Refill);
+        let rows: HashMap<_, _> = (0..LANE_QUEUE).map(|n| (id(n), NOW)).collect();
+        lane.on_refilled(rows.iter().map(row).collect(), NOW);
+        assert_eq!(lane.next(NOW), Step::Wait(NOW.plus(LULL)));
+        assert!(!lane.is_quiet(NOW));
+    }
+
+    #[test]
+    fn what_is_refused_while_the_rows_are_read_is_looked_for_again() {
+        let mut lane = lane(8);
+        lane.on_more_in_rows();
+        assert_eq!(lane.next(NOW), Step::Refill);
+        (0..=LANE_QUEUE).for_each(|n| assert_eq!(lane.on_due(id(n)), n < LANE_QUEUE));
+        lane.on_refilled(Vec::new(), NOW);
+        assert!(lane.snapshot(NOW).more_in_rows);
+    }
+
     proptest! {
         #[test]
         fn no_input_sequence_flies_more_than_the_window_or_loses_a_delivery(
             window in 1usize..8,
             inputs in prop::collection::vec(prop_oneof![
                 (0usize..40).prop_map(Input::Due),
+                (40usize..60).prop_map(Input::DueInRows),
                 (100usize..140).prop_map(Input::HandOver),
                 any::<bool>().prop_map(Input::Settle),
                 any::<bool>().prop_map(Input::Settle),
@@ -730,12 +820,14 @@ mod tests {
             ], 0..200),
         ) {
             let mut now = NOW;
-            let mut lane = lane(window);
+            let settings = LaneSettings { window, lull: LULL, ..Default::default() };
+            let mut lane = Lane::new(settings, now);
             let mut flying: Vec<DeliveryId> = Vec::new();
-            let mut due: HashSet<DeliveryId> = HashSet::new();
+            let mut due: HashMap<DeliveryId, Timestamp> = HashMap::new();
             for input in inputs {
                 match input {
-                    Input::Due(n) => { due.insert(id(n)); lane.on_due(id(n)); }
+                    Input::Due(n) => { due.insert(id(n), now); lane.on_due(id(n)); }
+                    Input::DueInRows(n) => { due.insert(id(n), now); lane.on_more_in_rows(); }
                     Input::HandOver(n) if lane.lent > 0 => { lane.on_handed_over(id(n)); }
                     Input::HandOver(_) => {}
                     Input::Settle(delivered) => if let Some(id) = flying.pop() {
@@ -750,8 +842,7 @@ mod tests {
                     Input::Lend => { lane.lend(now); }
                     Input::Recall => { let lent = lane.lent; lane.on_recalled(lent); }
                     Input::Pause(ms) => now = now.plus(Duration::from_millis(ms)),
-                    Input::Enable(enabled) => lane.on_settings(
-                        LaneSettings { window, enabled, ..Default::default() }, now),
+                    Input::Enable(enabled) => lane.on_settings(LaneSettings { enabled, ..settings }, now),
                 }
                 for _ in 0..100 {
                     match lane.next(now) {
@@ -760,10 +851,10 @@ mod tests {
                             lane.on_claimed(id);
                         },
                         Step::Start(ids) => flying.extend(ids),
-                        Step::HandBack(_) => lane.on_more_in_rows(),
-                        Step::Refill(_) => {
-                            let rows = due.iter().filter(|id| !flying.contains(id)).cloned().collect();
-                            lane.on_refilled(rows, false);
+                        Step::HandBack(ids) => ids.into_iter().for_each(|id| { lane.on_due(id); }),
+                        Step::Refill => {
+                            let rows = due.iter().filter(|(id, _)| !flying.contains(id));
+                            lane.on_refilled(rows.map(row).collect(), now);
                         }
                         Step::Wait(later) => { prop_assert!(later > now); break }
                         Step::Idle => break,
@@ -772,17 +863,17 @@ mod tests {
                 prop_assert!(flying.len() <= window, "{} fly, {window} may", flying.len());
             }
             // Whatever is due gets its turn once all is well again.
-            lane.on_settings(LaneSettings { window, ..Default::default() }, now);
+            lane.on_settings(settings, now);
             let lent = lane.lent;
             lane.on_recalled(lent);
             for _ in 0..2_000 {
                 match lane.next(now) {
                     Step::Claim(ids) => ids.into_iter().for_each(|id| lane.on_claimed(id)),
                     Step::Start(ids) => flying.extend(ids),
-                    Step::HandBack(_) => lane.on_more_in_rows(),
-                    Step::Refill(_) => {
-                        let rows = due.iter().filter(|id| !flying.contains(id)).cloned().collect();
-                        lane.on_refilled(rows, false);
+                    Step::HandBack(ids) => ids.into_iter().for_each(|id| { lane.on_due(id); }),
+                    Step::Refill => {
+                        let rows = due.iter().filter(|(id, _)| !flying.contains(id));
+                        lane.on_refilled(rows.map(row).collect(), now);
                     }
                     Step::Wait(later) => now = later,
                     Step::Idle => match flying.pop() {

@@ -77,6 +77,11 @@ pub const ENDPOINT_MAILBOX: usize = WINDOW_MAX + CLAIMED_AHEAD + 1;
 pub const SUPERVISOR_MAILBOX: usize = 4096;
 /// Due times that the in-process schedule holds; the rest waits in the rows.
 pub const SCHEDULE_ENTRIES: usize = 65_536;
+/// Where several nodes tell what they commit, each tells it within this time, or a gap instead.
+pub const TOLD_WITHIN: Duration = Duration::from_millis(500);
+/// How long what fell due is left to whoever committed it before another node takes it up from the rows: so that what
+/// comes of it is told after it. What it is longer than [`TOLD_WITHIN`] is for the commit.
+pub const LULL: Duration = Duration::from_secs(1);
 /// How long a due time that was passed on is kept, in case nothing comes of it.
 pub const SCHEDULE_LEASE: Duration = Duration::from_secs(30);
 /// How far ahead the schedule looks.

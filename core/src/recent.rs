@@ -56,15 +56,14 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         self.young.insert(key, value);
     }
 
-    /// Forgets the value under `key`.
-    pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
+    /// Forgets the value under `key`, and answers it.
+    pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        if let Some(removed) = self.young.remove(key) {
-            self.weight -= (self.weigh)(&removed);
-        }
-        self.old.remove(key);
+        let Some(removed) = self.young.remove(key) else { return self.old.remove(key) };
+        self.weight -= (self.weigh)(&removed);
+        Some(removed)
     }
 
     /// Forgets what was not asked for since this was done last.

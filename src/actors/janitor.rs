@@ -9,7 +9,7 @@ use actix::prelude::*;
 use hookseal_core::error::Result;
 use hookseal_core::limits::TALLIES_KEPT;
 use hookseal_core::ports::{Blame, Claims, Released, Store};
-use hookseal_core::shard::{NodeNumber, Shard};
+use hookseal_core::shard::Shard;
 
 use super::Tools;
 use super::switchboard::Switchboard;
@@ -167,7 +167,7 @@ async fn release_lapsed(tools: Tools, switchboard: Arc<Switchboard>) -> Result<u
 
 /// Ends claims of nodes that ended.
 pub async fn release_of_the_ended(tools: &Tools, switchboard: &Switchboard) -> Result<usize> {
-    if tools.ownership.number() == NodeNumber::SOLE {
+    if tools.is_alone() {
         return Ok(0);
     }
     match blame(&*tools.store, Claims::OfTheEnded).await? {

@@ -21,7 +21,9 @@ pub mod switchboard;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hookseal_core::limits::LULL;
 use hookseal_core::ports::{Clock, DeliveryRules, Feed, Ownership, Schedule, Store, Vault};
+use hookseal_core::shard::NodeNumber;
 use hookseal_core::target::TargetRules;
 
 use crate::courier::Resolver;
@@ -54,4 +56,16 @@ pub struct Tools {
     pub resolver: Arc<Resolver>,
     /// How long an endpoint's actor stays without work.
     pub idle_after: Duration,
+}
+
+impl Tools {
+    /// Whether no other process works on the same rows.
+    fn is_alone(&self) -> bool {
+        self.ownership.number() == NodeNumber::SOLE
+    }
+
+    /// How long what fell due in the rows is left to be told of by whoever committed it.
+    fn lull(&self) -> Duration {
+        if self.is_alone() { Duration::ZERO } else { LULL }
+    }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use hookseal_core::error::Result;
 use hookseal_core::limits::SCHEDULE_HORIZON;
-use hookseal_core::shard::NodeNumber;
 use hookseal_core::time::Timestamp;
 
 use super::Tools;
@@ -31,8 +30,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const OVERDUE_EVERY_AMONG_SEVERAL: Duration = Duration::from_secs(4);
 /// The same while the schedule is away.
 const OVERDUE_EVERY_WITHOUT_SCHEDULE: Duration = Duration::from_secs(1);
-/// How long what another node committed is left to be told by it.
-const OTHERS_TELL_FIRST: Duration = Duration::from_secs(1);
 /// How often at least the schedule is asked, should nobody say that it is worth it.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
@@ -62,10 +59,6 @@ impl Stager {
     /// How late the latest due times were passed on.
     pub fn lag(&self) -> Duration {
         Duration::from_millis(self.lag_ms.load(Ordering::Relaxed))
-    }
-
-    fn is_alone(&self) -> bool {
-        self.tools.ownership.number() == NodeNumber::SOLE
     }
 
     /// Runs until the daemon ends.
@@ -152,13 +145,17 @@ impl Stager {
     }
 
     async fn put_pages(&self, after: Timestamp, until: Timestamp) -> Result<()> {
-        let Tools { store, schedule, ownership, .. } = &self.tools;
+        let Tools { store, schedule, ownership, clock, .. } = &self.tools;
+        let lull = self.tools.lull();
         let mut cursor = (after, None);
         loop {
             let from = (cursor.0, cursor.1.as_ref());
-            let page = store.upcoming(ownership.held(), from, until, PAGE).await?;
+            let mut page = store.upcoming(ownership.held(), from, until, PAGE).await?;
             let last = page.last().map(|due| (due.at, Some(due.id.clone())));
             let whole = page.len() < PAGE;
+            // Of what is due already another may have committed some just now.
+            let now = clock.now();
+            page.iter_mut().filter(|due| due.at <= now).for_each(|due| due.at = due.at.plus(lull));
             schedule.put(page).await?;
             match last {
                 // One that has no room for more says so by what it covers.
@@ -177,7 +174,7 @@ impl Stager {
             tokio::time::sleep(OVERDUE_AT_MOST_EVERY).await;
             let pause = match self.blind.load(Ordering::Relaxed) {
                 true => OVERDUE_EVERY_WITHOUT_SCHEDULE,
-                false if self.is_alone() => OVERDUE_EVERY,
+                false if self.tools.is_alone() => OVERDUE_EVERY,
                 false => OVERDUE_EVERY_AMONG_SEVERAL,
             };
             let _ = tokio::time::timeout(pause, self.switchboard.overdue.notified()).await;
@@ -185,9 +182,7 @@ impl Stager {
     }
 
     async fn wake_overdue(&self) -> Result<()> {
-        // Of what another node has just committed that node tells first.
-        let lull = if self.is_alone() { Duration::ZERO } else { OTHERS_TELL_FIRST };
-        let now = self.tools.clock.now().minus(lull);
+        let now = self.tools.clock.now().minus(self.tools.lull());
         let mut after = None;
         loop {
             let endpoints = self.tools.store.endpoints_due(now, after.as_ref(), PAGE).await?;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hookseal_core::feed::{After, Change, Interest, Position};
-use hookseal_core::limits::FEED_CHANGES;
+use hookseal_core::limits::{FEED_CHANGES, TOLD_WITHIN};
 use hookseal_core::order::{Order, Ticket, Told};
 use hookseal_core::ports::Feed;
 use parking_lot::Mutex;
@@ -44,8 +44,6 @@ const WAIT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait before asking again a Redis that was away.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How late changes are told where others may have gone on with what changed.
-const LATE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the outbox.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -160,7 +158,7 @@ impl Outbox {
     fn take(&self) -> Option<Entry> {
         let mut waiting = self.waiting.lock();
         let first = waiting.parcels.front()?.at;
-        if self.ages && first.elapsed() > LATE {
+        if self.ages && first.elapsed() > TOLD_WITHIN {
             waiting.break_off();
         }
         let mut entry = Entry { changes: Vec::new(), broken: false, at: first, told: 0 };
@@ -282,7 +280,7 @@ impl Feed for RedisFeed {
     async fn flushed(&self) {
         if self.outbox.ages {
             // What takes longer is not told any more.
-            let _ = tokio::time::timeout(LATE, self.outbox.kept(self.order.taken())).await;
+            let _ = tokio::time::timeout(TOLD_WITHIN, self.outbox.kept(self.order.taken())).await;
         }
     }
 
@@ -356,7 +354,7 @@ impl Writer {
             let mut changes = json(&entry.changes);
             self.own.put(changes.clone(), std::mem::take(&mut entry.changes));
             loop {
-                if self.outbox.ages && entry.at.elapsed() > LATE && changes != NO_CHANGES {
+                if self.outbox.ages && entry.at.elapsed() > TOLD_WITHIN && changes != NO_CHANGES {
                     (changes, entry.broken) = (NO_CHANGES.to_owned(), true);
                 }
                 let oldest = self.window.oldest();

@@ -50,29 +50,17 @@ impl Upkeep for SqlStore {
         .await
     }
 
-    async fn due(
-        &self,
-        endpoint: &EndpointId,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<DeliveryId>> {
+    async fn due(&self, endpoint: &EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Due>> {
         use delivery::Column::{EndpointId, Id, NextAttemptAtMs};
-        let (db, endpoint) = (self.readers(), endpoint.to_string());
-        self.run(async move {
-            let ids: Vec<String> = pending()
-                .select_only()
-                .column(Id)
-                .filter(EndpointId.eq(endpoint))
-                .filter(NextAttemptAtMs.lte(now.as_ms()))
-                .order_by(NextAttemptAtMs, Order::Asc)
-                .order_by(Id, Order::Asc)
-                .limit(limit as u64)
-                .into_tuple()
-                .all(&db)
-                .await?;
-            Ok(ids.into_iter().map(DeliveryId::from_row).collect())
-        })
-        .await
+        let due = pending()
+            .select_only()
+            .columns([NextAttemptAtMs, Id, EndpointId])
+            .filter(EndpointId.eq(endpoint.as_str()))
+            .filter(NextAttemptAtMs.lte(now.as_ms()))
+            .order_by(NextAttemptAtMs, Order::Asc)
+            .order_by(Id, Order::Asc)
+            .limit(limit as u64);
+        self.due_times(due).await
     }
 
     async fn upcoming(
@@ -82,17 +70,7 @@ impl Upkeep for SqlStore {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>> {
-        let (db, upcoming) = (self.readers(), upcoming(shards, after, until).limit(limit as u64));
-        self.run(async move {
-            let rows: Vec<(i64, String, String)> = upcoming.into_tuple().all(&db).await?;
-            let due = rows.into_iter().map(|(at, id, endpoint)| Due {
-                at: Timestamp::from_ms(at),
-                id: DeliveryId::from_row(id),
-                endpoint_id: EndpointId::from_row(endpoint),
-            });
-            Ok(due.collect())
-        })
-        .await
+        self.due_times(upcoming(shards, after, until).limit(limit as u64)).await
     }
 
     async fn release(
@@ -289,6 +267,23 @@ impl Upkeep for SqlStore {
         self.run(async move {
             readers.ping().await?;
             Ok(writer.ping().await?)
+        })
+        .await
+    }
+}
+
+impl SqlStore {
+    /// Runs a query for due times, deliveries and endpoints.
+    async fn due_times(&self, query: Select<delivery::Entity>) -> Result<Vec<Due>> {
+        let db = self.readers();
+        self.run(async move {
+            let rows: Vec<(i64, String, String)> = query.into_tuple().all(&db).await?;
+            let due = rows.into_iter().map(|(at, id, endpoint)| Due {
+                at: Timestamp::from_ms(at),
+                id: DeliveryId::from_row(id),
+                endpoint_id: EndpointId::from_row(endpoint),
+            });
+            Ok(due.collect())
         })
         .await
     }

@@ -110,6 +110,11 @@ impl Fleet {
         self.over(FaultKind::RedisFlush, None, from_at_ms, WINDOWS);
     }
 
+    /// Puts a node far from Redis: for the checker no fault, and so no excuse.
+    pub fn slow_redis(&self, n: usize, delay: Duration) {
+        self.nodes[n].redis.as_ref().expect("the fleet has Redis").slow(delay);
+    }
+
     /// Cuts a node off Redis for `pause`.
     pub fn cut_redis(&self, n: usize, pause: Duration) {
         let link = self.nodes[n].redis.as_ref().expect("the fleet has Redis");

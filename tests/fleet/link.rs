@@ -1,6 +1,7 @@
 //! What a node reaches a server by, and what is cut when it is cut off.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::namespace::Namespace;
 use super::proxy::Proxy;
@@ -35,6 +36,14 @@ impl Link {
         match self {
             Self::Proxy(proxy) => proxy.cut(),
             Self::Packets(namespace, port) => namespace.cut(*port),
+        }
+    }
+
+    /// Lets everything through as late as that from now on.
+    pub fn slow(&self, delay: Duration) {
+        match self {
+            Self::Proxy(proxy) => proxy.slow(delay),
+            Self::Packets(..) => panic!("packets of a host of its own are cut or not"),
         }
     }
 

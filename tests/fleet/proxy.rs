@@ -1,15 +1,18 @@
-//! The link between a node and a server, which can be cut: then it takes what fits into the sockets' buffers,
+//! The link between a node and a server, which can be slow, or cut: then it takes what fits into the sockets' buffers,
 //! forwards nothing, and tells nobody, like a network that swallows packets.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Link {
     Up,
+    /// Whatever passes takes that long.
+    Slow(Duration),
     Cut,
     Gone,
 }
@@ -25,13 +28,16 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits for as long as the link is cut; answers whether it is up.
+    /// Waits for as long as the link is cut or takes; answers whether it is there.
     fn pass(&self) -> bool {
         let mut link = self.link.lock();
         while *link == Link::Cut {
             self.changed.wait(&mut link);
         }
-        *link == Link::Up
+        if let Link::Slow(delay) = *link {
+            MutexGuard::unlocked(&mut link, || std::thread::sleep(delay));
+        }
+        *link != Link::Gone
     }
 }
 
@@ -69,6 +75,11 @@ impl Proxy {
     /// Swallows everything from now on.
     pub fn cut(&self) {
         self.gate.turn(Link::Cut);
+    }
+
+    /// Forwards as late as that from now on.
+    pub fn slow(&self, delay: Duration) {
+        self.gate.turn(Link::Slow(delay));
     }
 
     /// Forwards again, what waits in the sockets first.

@@ -11,6 +11,9 @@ const QUIET_WITHIN: Duration = Duration::from_secs(30);
 /// A stop or a recovery ends; how soon is measured by the long runs.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 
+/// A way to Redis that takes long, there and back less than what is left to it.
+const FAR: Duration = Duration::from_millis(100);
+
 const ALONE: Setup = Setup {
     nodes: 1,
     postgres: false,
@@ -41,7 +44,9 @@ fn must_hold(setup: Setup, faults: impl FnOnce(&Fleet)) {
     });
     let judgement = fleet.judge(QUIET_WITHIN);
     if judgement.exit_code() != 0 {
-        panic!("{}\n{judgement}", directory.keep().display());
+        // Once more at the end: who reads a log of many tests may see no more of this one.
+        let violated = judgement.violated();
+        panic!("{}\n{judgement}\nviolated: {violated:?}", directory.keep().display());
     }
 }
 
@@ -104,5 +109,17 @@ fn three_nodes_keep_every_promise_while_redis_forgets_and_is_away() {
         pause(2_000);
         fleet.stop_redis(true, Duration::ZERO);
         pause(2_000);
+    });
+}
+
+/// What one node tells late is not told after what another made of it, also where the other finds it in the rows.
+#[test]
+fn three_nodes_keep_every_promise_while_one_is_far_from_a_redis_that_starts_anew() {
+    must_hold(THREE, |fleet| {
+        fleet.slow_redis(0, FAR);
+        for _ in 0..4 {
+            fleet.stop_redis(true, Duration::ZERO);
+            pause(2_500);
+        }
     });
 }

@@ -11,7 +11,7 @@ use hookseal_core::endpoint::Endpoint;
 use hookseal_core::event::Event;
 use hookseal_core::feed::{After, Change, EndpointChange, Interest, Position};
 use hookseal_core::id::{EndpointId, EventId, OrganizationId};
-use hookseal_core::limits::FEED_CHANGES;
+use hookseal_core::limits::{FEED_CHANGES, TOLD_WITHIN};
 use hookseal_core::ports::Feed;
 use hookseal_core::time::Timestamp;
 
@@ -501,7 +501,7 @@ async fn what_one_of_several_tells_late_is_a_gap() {
     tell(&*feed, [2]);
     let started = std::time::Instant::now();
     feed.flushed().await;
-    assert!(started.elapsed() >= Duration::from_millis(900), "it is waited for");
+    assert!(started.elapsed() >= TOLD_WITHIN * 9 / 10, "it is waited for");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let redis = redis.start_again();
     // Others may have told by now what came of it.

@@ -13,7 +13,7 @@ use hookseal_core::limits::LOST_CLAIMS;
 use hookseal_core::outcome::{ErrorKind, Outcome};
 use hookseal_core::page::PageRequest;
 use hookseal_core::ports::{
-    Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, Destination, EndpointFilter,
+    Accepted, ApiKeys, Archive, Blame, Claims, DeliveryFilter, Destination, Due, EndpointFilter,
     Endpoints, EventFilter, Feed as _, Haste, Keys, Ledger, Organizations, SessionPart, Settlement,
     Upkeep,
 };
@@ -531,7 +531,12 @@ async fn due_and_upcoming_come_in_order(bench: Bench) {
     }
     let [late, first, second, third] = &ids[..] else { unreachable!() };
     let due = bench.store.due(&endpoint.id, after(20), 10).await.unwrap();
-    assert_eq!(due, [first.clone(), second.clone(), third.clone()]);
+    let due_at = |secs, id: &DeliveryId| Due {
+        at: after(secs),
+        id: id.clone(),
+        endpoint_id: endpoint.id.clone(),
+    };
+    assert_eq!(due, [due_at(10, first), due_at(20, second), due_at(20, third)]);
     assert_eq!(bench.store.due(&endpoint.id, after(9), 10).await.unwrap(), []);
     let mut paged = Vec::new();
     let mut cursor = (T0, None);

@@ -49,12 +49,7 @@ pub trait Upkeep: Send + Sync {
         limit: usize,
     ) -> Result<Vec<EndpointId>>;
     /// Pending deliveries of one endpoint that are due at `now`, longest due first.
-    async fn due(
-        &self,
-        endpoint: &EndpointId,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<DeliveryId>>;
+    async fn due(&self, endpoint: &EndpointId, now: Timestamp, limit: usize) -> Result<Vec<Due>>;
     /// Pending deliveries of `shards` that fall due after `after` and at or before `until`, soonest first.
     async fn upcoming(
         &self,

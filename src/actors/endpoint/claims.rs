@@ -4,7 +4,7 @@ use actix::prelude::*;
 use hookseal_core::delivery::{Claim, Delivery, IllegalTransition, Progress};
 use hookseal_core::error::Result;
 use hookseal_core::id::DeliveryId;
-use hookseal_core::limits::{ENDPOINT_BYTES, WINDOW_MAX};
+use hookseal_core::limits::{ENDPOINT_BYTES, LANE_QUEUE, WINDOW_MAX};
 use hookseal_core::ports::{Claimed, Due, Haste, Settlement};
 use hookseal_core::time::Timestamp;
 
@@ -74,13 +74,12 @@ impl EndpointActor {
         (beyond, revoked)
     }
 
-    pub(super) fn refill(&mut self, limit: usize, now: Timestamp, context: &mut Context<Self>) {
+    pub(super) fn refill(&mut self, now: Timestamp, context: &mut Context<Self>) {
         let (store, endpoint) = (self.tools.store.clone(), self.endpoint.clone());
-        let due = async move { store.due(&endpoint, now, limit).await };
+        let due = async move { store.due(&endpoint, now, LANE_QUEUE).await };
         context.spawn(due.into_actor(self).map(move |due, actor, context| match due {
-            Ok(ids) => {
-                let more = ids.len() == limit;
-                actor.lane.on_refilled(ids, more);
+            Ok(due) => {
+                actor.lane.on_refilled(due, now);
                 actor.pump(context);
             }
             Err(error) => {
@@ -143,10 +142,8 @@ impl EndpointActor {
         self.settling += 1;
         let (store, schedule) = (self.tools.store.clone(), self.tools.schedule.clone());
         let feed = self.tools.feed.clone();
-        let abroad: Vec<_> = match self.speaks() {
-            true => Vec::new(),
-            false => settlements.iter().filter_map(due_again).collect(),
-        };
+        let again: Vec<_> = settlements.iter().filter_map(due_again).collect();
+        let abroad = if self.speaks() { Vec::new() } else { again.clone() };
         // A claim that stays would lapse by itself, but as one under which something may have been
         // sent.
         let settled = async move {
@@ -165,11 +162,15 @@ impl EndpointActor {
         };
         context.spawn(settled.into_actor(self).map(|settled, actor, context| {
             actor.settling -= 1;
-            if let Err(error) = settled {
-                tracing::warn!(endpoint = %actor.endpoint, error = &error as &dyn std::error::Error, "claims not handed back");
+            match settled {
+                Ok(()) => again.into_iter().for_each(|due| {
+                    actor.lane.on_due(due.id);
+                }),
+                Err(error) => {
+                    tracing::warn!(endpoint = %actor.endpoint, error = &error as &dyn std::error::Error, "claims not handed back");
+                    actor.lane.on_more_in_rows();
+                }
             }
-            // They are due in the rows from now on, and not before.
-            actor.lane.on_more_in_rows();
             actor.pump(context);
         }));
     }

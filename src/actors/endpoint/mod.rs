@@ -135,7 +135,8 @@ impl EndpointActor {
             courier.get_or_init(make).clone()
         });
         let tombstone = Tombstone { endpoint: endpoint.clone(), token, supervisor, clean: false };
-        let disabled = LaneSettings { enabled: false, ..LaneSettings::default() };
+        let disabled =
+            LaneSettings { enabled: false, lull: tools.lull(), ..LaneSettings::default() };
         Self {
             lane: Lane::new(disabled, tools.clock.now()),
             endpoint,
@@ -186,7 +187,7 @@ impl EndpointActor {
                 Step::Claim(ids) => self.claim(ids, now, context),
                 Step::Start(ids) => self.start(ids, now, context),
                 Step::HandBack(ids) => self.hand_back(ids, context),
-                Step::Refill(limit) => self.refill(limit, now, context),
+                Step::Refill => self.refill(now, context),
                 Step::Wait(until) => {
                     self.wake_at(until, context);
                     break;
@@ -244,6 +245,7 @@ impl EndpointActor {
                         window: endpoint.window(),
                         rate_limit_per_second: endpoint.rate_limit_per_second,
                         enabled: endpoint.enabled,
+                        lull: actor.tools.lull(),
                     };
                     actor.lane.on_settings(settings, now);
                     if !address.can_sign() {
