@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use hookseal_core::cluster::{Beat, Look, Neighbourhood, NodeCard, Renewal, Workload};
 use hookseal_core::error::{Error, Result};
 use hookseal_core::id::EndpointId;
-use hookseal_core::ports::{Dispatch as _, Ownership as _, Roster};
+use hookseal_core::ports::{Claims, Dispatch as _, Ownership as _, Roster};
 use hookseal_core::shard::Shards;
 use hookseal_core::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Tools;
 use super::janitor::release_of_the_ended;
 use super::stager::Stager;
 use super::switchboard::Switchboard;
+use super::{STORE_PAUSE, Tools};
 use crate::clock::AnchoredClock;
 use crate::metrics;
 use crate::ownership::Holdings;
@@ -94,7 +94,10 @@ impl Member {
         let number = roster.join(card, *lease).await?;
         holdings.begin(number);
         tracing::info!(%number, "joined");
-        self.beat().await
+        self.beat().await?;
+        // Perhaps nobody was left to do it.
+        self.release_of_the_ended();
+        Ok(())
     }
 
     /// Keeps the lease, until every [`Membership`] is gone; answers what it is told meanwhile.
@@ -193,11 +196,7 @@ impl Member {
         if !ended.is_empty() {
             tracing::warn!(nodes = ended.len(), "nodes are gone");
             ended.iter().flatten().for_each(|writer| tools.feed.bury(writer));
-            // It may take longer than the lease runs; what is left of it is the janitor's.
-            let (tools, switchboard) = (tools.clone(), switchboard.clone());
-            actix::spawn(async move {
-                while let Ok(1..) = release_of_the_ended(&tools, &switchboard).await {}
-            });
+            self.release_of_the_ended();
         }
         if give.is_empty() {
             self.learn(owners);
@@ -225,6 +224,21 @@ impl Member {
         self.seen = changed.into_iter().collect();
         self.learn(owners);
         Ok(())
+    }
+
+    /// Ends claims of nodes that ended, in a task of its own: it may take longer than the lease runs. Should this one die
+    /// over it, whoever sees that ends them all; and once they lapse, the janitor does.
+    fn release_of_the_ended(&self) {
+        let (tools, switchboard) = (self.parts.tools.clone(), self.parts.switchboard.clone());
+        actix::spawn(async move {
+            loop {
+                match release_of_the_ended(&tools, &switchboard, Claims::OfTheEnded).await {
+                    Ok(0) => return,
+                    Ok(_) => {}
+                    Err(_) => tokio::time::sleep(STORE_PAUSE).await,
+                }
+            }
+        });
     }
 
     fn learn(&self, owners: hookseal_core::cluster::Owners) {

@@ -251,7 +251,8 @@ fn is_found_by(plan: &str, table: &str, index: &str) -> bool {
 
 async fn what_is_looked_for_has_an_index_of_its_own(connections: &Connections) {
     let (backend, now) = (connections.writer().get_database_backend(), Timestamp::from_ms(50));
-    let lapsed = Claims::LapsedOf(NodeNumber::SOLE, now);
+    let (lapsed, orphaned) =
+        (Claims::LapsedOf(NodeNumber::SOLE, now), Claims::LapsedOfTheEnded(now));
     let upcoming = upcoming(Shards::ALL, (now, None), Timestamp::from_ms(90));
     let due = endpoints_due_statement(backend, now, None, 11);
     let (deliveries, sessions) = ("deliveries", "verification_sessions");
@@ -260,6 +261,7 @@ async fn what_is_looked_for_has_an_index_of_its_own(connections: &Connections) {
         (deliveries, "deliveries_claimed", plan(connections, claimed(Claims::All)).await),
         (deliveries, "deliveries_claimed", plan(connections, claimed(Claims::OfTheEnded)).await),
         (deliveries, "deliveries_claimed", plan(connections, claimed(lapsed)).await),
+        (deliveries, "deliveries_claimed", plan(connections, claimed(orphaned)).await),
         (deliveries, "deliveries_expiring", plan(connections, expired(now)).await),
         (deliveries, "deliveries_upcoming", plan(connections, upcoming).await),
         (deliveries, "deliveries_due", explain(connections, due).await),

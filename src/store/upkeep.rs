@@ -406,21 +406,25 @@ pub(super) fn claimed(which: Claims) -> Select<delivery::Entity> {
         .order_by(Id, Order::Asc);
     let lowest = 1_i64 << ClaimToken::RANDOM_BITS;
     let node = || Expr::col((delivery::Entity, Token)).div(lowest);
+    let mask = ClaimToken::NODE_MASK;
+    let ended = || {
+        let serving = Query::select()
+            .expr(Expr::col(node::Column::Number).bit_and(mask))
+            .from(node::Entity)
+            .and_where(node::Column::EndedAtMs.is_null())
+            .to_owned();
+        // One that was alone and died has no row: others are there only after it.
+        let several = Expr::exists(serving.clone());
+        node().not_in_subquery(serving).and(node().ne(0).or(several))
+    };
     match which {
         Claims::All => open,
-        Claims::LapsedOf(holder, instant) => open
-            .filter(ClaimExpiresAtMs.lte(instant.as_ms()))
-            .filter(node().eq(holder.0 & ClaimToken::NODE_MASK)),
-        Claims::OfTheEnded => {
-            let mask = ClaimToken::NODE_MASK;
-            let serving = Query::select()
-                .expr(Expr::col(node::Column::Number).bit_and(mask))
-                .from(node::Entity)
-                .and_where(node::Column::EndedAtMs.is_null())
-                .to_owned();
-            // One that was alone and died has no row: others are there only after it.
-            let several = Expr::exists(serving.clone());
-            open.filter(node().not_in_subquery(serving)).filter(node().ne(0).or(several))
+        Claims::LapsedOf(holder, instant) => {
+            open.filter(ClaimExpiresAtMs.lte(instant.as_ms())).filter(node().eq(holder.0 & mask))
+        }
+        Claims::OfTheEnded => open.filter(ended()),
+        Claims::LapsedOfTheEnded(instant) => {
+            open.filter(ClaimExpiresAtMs.lte(instant.as_ms())).filter(ended())
         }
     }
 }

@@ -9,6 +9,7 @@ use hookseal_core::cluster::{Beat, Neighbourhood, NodeCard, Renewal, Workload};
 use hookseal_core::delivery::{Claim, ClaimToken, Delivery, Status};
 use hookseal_core::gate::Gate;
 use hookseal_core::id::{DeliveryId, EndpointId};
+use hookseal_core::limits::CLAIM_SLACK;
 use hookseal_core::ports::{
     Accepted, Archive as _, Blame, Claims, Endpoints as _, Haste, Ledger as _, Ownership, Roster,
     Settlement, Upkeep as _,
@@ -225,6 +226,10 @@ async fn a_node_out_of_sight_loses_all_and_writes_nothing() {
         claimed(&shared.bench, &waiting, ClaimToken::mint(heir, 1)).await.expect("now his");
     let open = |which| shared.bench.store.open_claims(which, 10);
     assert_eq!((open(Claims::OfTheEnded).await.unwrap(), open(Claims::All).await.unwrap()), (1, 2));
+    let (before, lapsed) = (T0.plus(TIMEOUT), T0.plus(TIMEOUT + CLAIM_SLACK));
+    for (instant, seen) in [(before, 0), (lapsed, 1)] {
+        assert_eq!(open(Claims::LapsedOfTheEnded(instant)).await.unwrap(), seen);
+    }
     let released =
         shared.bench.store.release(Claims::OfTheEnded, T0, 10, Blame::Nobody).await.unwrap();
     assert_eq!((released.claims, &released.due[0].id), (1, &flying.id));

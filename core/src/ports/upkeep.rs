@@ -25,6 +25,8 @@ pub enum Claims {
     All,
     /// Those of nodes that ended; asked for by one of several nodes.
     OfTheEnded,
+    /// The same, as far as they lapsed at or before this instant: found without looking at what others hold.
+    LapsedOfTheEnded(Timestamp),
     /// Those of one node that lapsed at or before this instant, on that node's clock.
     LapsedOf(NodeNumber, Timestamp),
 }
