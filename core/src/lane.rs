@@ -389,7 +389,7 @@ impl Lane {
         LaneSnapshot {
             waiting: self.waiting.len(),
             in_flight: self.occupied() - self.lent,
-            more_in_rows: self.more_in_rows,
+            more_in_rows: self.more_in_rows || self.refilling,
             breaker_open: self.breaker.is_open(now),
         }
     }

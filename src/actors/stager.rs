@@ -1,12 +1,15 @@
 //! The stager: passes what falls due from the schedule to the actors, keeps the schedule filled from the
 //! rows, and carries word of what is due to other nodes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hookseal_core::error::Result;
+use hookseal_core::id::{DeliveryId, EndpointId};
 use hookseal_core::limits::SCHEDULE_HORIZON;
+use hookseal_core::ports::Due;
 use hookseal_core::time::Timestamp;
 
 use super::Tools;
@@ -104,9 +107,12 @@ impl Stager {
         }
         let latest = due.iter().map(|due| now.since(due.at)).max().unwrap_or_default();
         self.lag_ms.store(u64::try_from(latest.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        for due in due {
-            let ids = vec![due.id];
-            self.switchboard.enqueue(&due.endpoint_id, Enqueue { ids, leased: true });
+        let mut by_endpoint: HashMap<EndpointId, Vec<DeliveryId>> = HashMap::new();
+        for Due { id, endpoint_id, .. } in due {
+            by_endpoint.entry(endpoint_id).or_default().push(id);
+        }
+        for (endpoint, ids) in by_endpoint {
+            self.switchboard.enqueue(&endpoint, Enqueue { ids, leased: true });
         }
         Ok(())
     }

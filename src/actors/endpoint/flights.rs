@@ -219,20 +219,32 @@ impl EndpointActor {
 
     /// Tells the schedule that it need not keep a delivery any longer.
     pub(super) fn strike_out(&mut self, id: &DeliveryId, context: &mut Context<Self>) {
-        if !self.leased.remove(id) {
+        if self.leased.remove(id) {
+            self.over.push(id.clone());
+            self.strike_out_over(context);
+        }
+    }
+
+    /// What is over meanwhile goes together, next.
+    fn strike_out_over(&mut self, context: &mut Context<Self>) {
+        if self.striking_out || self.over.is_empty() {
             return;
         }
-        let (schedule, endpoint, ids) =
-            (self.tools.schedule.clone(), self.endpoint.clone(), vec![id.clone()]);
-        // Kept, it comes again, is not claimed, and is struck out then.
+        self.striking_out = true;
+        let (schedule, endpoint) = (self.tools.schedule.clone(), self.endpoint.clone());
+        let ids = std::mem::take(&mut self.over);
+        // Kept, they come again, are not claimed, and are struck out then.
         let struck_out = async move { drop(schedule.strike_out(&endpoint, ids).await) };
-        context.spawn(struck_out.into_actor(self));
+        context.spawn(struck_out.into_actor(self).map(|(), actor, context| {
+            actor.striking_out = false;
+            actor.strike_out_over(context);
+        }));
     }
 
     /// The same for all that it keeps; goes on when the actor has ended.
     pub(super) fn strike_out_all(&mut self) {
         let (schedule, endpoint) = (self.tools.schedule.clone(), self.endpoint.clone());
-        let ids: Vec<_> = self.leased.drain().collect();
+        let ids: Vec<_> = self.leased.drain().chain(self.over.drain(..)).collect();
         if !ids.is_empty() {
             actix::spawn(async move { drop(schedule.strike_out(&endpoint, ids).await) });
         }

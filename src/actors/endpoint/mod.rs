@@ -72,6 +72,9 @@ pub struct EndpointActor {
     revoked: HashSet<DeliveryId>,
     /// What the schedule is to hear the end of.
     leased: HashSet<DeliveryId>,
+    /// Of these, what has ended: to be struck out.
+    over: Vec<DeliveryId>,
+    striking_out: bool,
     /// Settlements under way.
     settling: usize,
     timer: Option<(Timestamp, SpawnHandle)>,
@@ -150,6 +153,8 @@ impl EndpointActor {
             landings: landings().0,
             revoked: HashSet::new(),
             leased: HashSet::new(),
+            over: Vec::new(),
+            striking_out: false,
             settling: 0,
             timer: None,
             quiet_since: None,
