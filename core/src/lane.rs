@@ -183,7 +183,7 @@ impl Lane {
     /// The rows were read at `now`.
     pub fn on_refilled(&mut self, due: Vec<Due>, now: Timestamp) {
         self.refilling = false;
-        let more = due.len() >= LANE_QUEUE;
+        let (whole, mut left) = (due.len() < LANE_QUEUE, false);
         for Due { at, id, .. } in due {
             let over_at = at.plus(self.settings.lull);
             let mut told = || self.known.contains(&id) || self.refused.remove(&hash(&id)).is_some();
@@ -191,9 +191,11 @@ impl Lane {
                 self.on_due(id);
             } else {
                 self.look_again_at = Some(over_at);
+                left = true;
             }
         }
-        self.more_in_rows |= more && self.look_again_at.is_none();
+        // What comes after that which is left is younger still.
+        self.more_in_rows |= !whole && !left;
     }
 
     /// The rows could not be read: they are asked again.

@@ -159,6 +159,7 @@ const _: () = assert!(PAGE <= PAGE_MAX);
 const _: () = assert!(2 * LIVE_CONNECTIONS <= CONNECTIONS);
 const _: () = assert!(LIVE_STRANGERS < LIVE_CONNECTIONS_EACH);
 const _: () = assert!(8 * BODY_BYTES <= BODIES_BYTES_EACH && 8 * BATCH_BODY_BYTES <= BODIES_BYTES);
+const _: () = assert!(TOLD_WITHIN.as_millis() < LULL.as_millis());
 const _: () = assert!(WINDOW <= WINDOW_MAX && WINDOW_MAX <= LANE_QUEUE);
 const _: () = assert!(WINDOW_MAX + CLAIMED_AHEAD < ENDPOINT_MAILBOX);
 const _: () = assert!(DATA_BYTES < BODY_BYTES && BODY_BYTES < BATCH_BODY_BYTES);
