@@ -235,7 +235,12 @@ impl Member {
                 match release_of_the_ended(&tools, &switchboard, Claims::OfTheEnded).await {
                     Ok(0) => return,
                     Ok(_) => {}
-                    Err(_) => tokio::time::sleep(STORE_PAUSE).await,
+                    Err(Error::Unavailable { .. }) => tokio::time::sleep(STORE_PAUSE).await,
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "claims of nodes that are gone not ended");
+                        return;
+                    }
                 }
             }
         });
